@@ -1,0 +1,1 @@
+//! Loads, attaches and drives the twinpath programs in the kernel.

@@ -1,0 +1,1 @@
+//! Replay captures through a Kubernetes service datapath, in a simulator or in the kernel.

@@ -1,0 +1,3 @@
+//! The `twinpath` command.
+
+fn main() {}

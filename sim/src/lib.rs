@@ -1,0 +1,1 @@
+//! Nodes, pods, links, kernel maps, virtual time: the datapath in userspace.
