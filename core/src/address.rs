@@ -1,0 +1,145 @@
+//! One address type for both families.
+
+use crate::bytes::{Pod, pod};
+
+pod! {
+    /// An IPv6 address, or an IPv4 address in its IPv4-mapped form (RFC 4291, 2.5.5.2). In network
+    /// byte order, 16 bytes, aligned to 4 so that keys are hashed and compared word by word.
+    ///
+    /// A mapped address never appears in an IPv6 header on the wire (the parser drops it), so the form
+    /// is unambiguous.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub struct Address {
+        words: [u32; 4],
+    }
+}
+
+/// The third word of an IPv4-mapped address, as it lies in memory.
+const MAPPED: u32 = 0x0000_ffff_u32.to_be();
+
+impl Address {
+    /// `0.0.0.0` for neither family: all 16 bytes are zero (`::`).
+    pub const UNSPECIFIED: Self = Self { words: [0; 4] };
+
+    /// From the four bytes of an IPv4 address.
+    #[inline(always)]
+    pub const fn v4(octets: [u8; 4]) -> Self {
+        Self { words: [0, 0, MAPPED, u32::from_ne_bytes(octets)] }
+    }
+
+    /// From the sixteen bytes of an IPv6 address.
+    #[inline(always)]
+    pub const fn v6(words: [u32; 4]) -> Self {
+        Self { words }
+    }
+
+    /// From the sixteen bytes of an IPv6 address, or of an IPv4-mapped one.
+    #[inline(always)]
+    pub fn from_octets(octets: [u8; 16]) -> Self {
+        Self::read_from(&octets).unwrap_or(Self::UNSPECIFIED)
+    }
+
+    /// The sixteen bytes, IPv4 in mapped form.
+    #[inline(always)]
+    pub fn octets(&self) -> [u8; 16] {
+        <[u8; 16]>::read_from(self.as_bytes()).unwrap_or_default()
+    }
+
+    /// Whether this is an IPv4 address.
+    #[inline(always)]
+    pub const fn is_v4(&self) -> bool {
+        let [a, b, c, _] = self.words;
+        (a | b) == 0 && c == MAPPED
+    }
+
+    /// The four bytes of the IPv4 address as they lie in memory; the last four of an IPv6 address.
+    #[inline(always)]
+    pub const fn low(&self) -> u32 {
+        let [_, _, _, d] = self.words;
+        d
+    }
+
+    /// The four words as they lie in memory.
+    #[inline(always)]
+    pub const fn words(&self) -> [u32; 4] {
+        self.words
+    }
+
+    /// Whether a router has no business translating this destination: multicast, broadcast,
+    /// link-local IPv6 and the unspecified address.
+    #[inline(always)]
+    pub const fn is_link_scope(&self) -> bool {
+        let [a, ..] = self.words;
+        if self.is_v4() {
+            let first = self.low().to_ne_bytes();
+            let [first, ..] = first;
+            first >= 224 || first == 0
+        } else {
+            let [first, second, ..] = a.to_ne_bytes();
+            first == 0xff || (first == 0xfe && (second & 0xc0) == 0x80) || self.is_zero()
+        }
+    }
+
+    #[inline(always)]
+    const fn is_zero(&self) -> bool {
+        let [a, b, c, d] = self.words;
+        (a | b | c | d) == 0
+    }
+}
+
+impl From<core::net::IpAddr> for Address {
+    fn from(ip: core::net::IpAddr) -> Self {
+        match ip {
+            core::net::IpAddr::V4(v4) => Self::v4(v4.octets()),
+            core::net::IpAddr::V6(v6) => Self::from_octets(v6.octets()),
+        }
+    }
+}
+
+impl From<Address> for core::net::IpAddr {
+    fn from(address: Address) -> Self {
+        if address.is_v4() {
+            Self::from(address.low().to_ne_bytes())
+        } else {
+            Self::from(address.octets())
+        }
+    }
+}
+
+impl core::fmt::Display for Address {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        core::net::IpAddr::from(*self).fmt(f)
+    }
+}
+
+impl core::fmt::Debug for Address {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        core::fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::net::IpAddr;
+
+    #[test]
+    fn both_families_survive_the_way_there_and_back() {
+        for text in ["0.0.0.0", "10.96.0.10", "255.255.255.255", "::", "::1", "fd00:10:96::a"] {
+            let ip: IpAddr = text.parse().unwrap();
+            assert_eq!(IpAddr::from(Address::from(ip)), ip);
+            assert_eq!(Address::from(ip).is_v4(), ip.is_ipv4(), "{text}");
+        }
+    }
+
+    #[test]
+    fn link_scope() {
+        let scope = |text: &str| Address::from(text.parse::<IpAddr>().unwrap()).is_link_scope();
+        for text in ["224.0.0.1", "255.255.255.255", "0.0.0.0", "ff02::1", "fe80::1", "::"] {
+            assert!(scope(text), "{text}");
+        }
+        for text in ["10.0.0.1", "223.255.255.255", "fd00::1", "2001:db8::1", "fec0::1"] {
+            assert!(!scope(text), "{text}");
+        }
+    }
+}

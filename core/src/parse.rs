@@ -1,0 +1,283 @@
+//! From bytes to a tuple, judging every header on the way.
+//!
+//! `Ok(None)` is "not ours" (no IP), an error is a packet that must not travel on. Lengths are checked
+//! against what the headers say, not only against the end of the buffer, since a frame may carry
+//! padding behind the packet.
+
+use crate::address::Address;
+use crate::bytes::Be16;
+use crate::drop_reason::DropReason;
+use crate::seam::{At, Packet};
+use crate::tuple::Tuple;
+use crate::wire::{self, ethernet, ipv4, ipv6, tcp, udp};
+
+/// Where the headers are and what they say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Parsed {
+    /// Addresses, ports and protocol; the ports are zero unless `transport` is TCP or UDP.
+    pub tuple: Tuple,
+    /// Offset of the IP header.
+    pub l3: At,
+    /// Offset of the transport header.
+    pub l4: At,
+    /// What stands at `l4`.
+    pub transport: Transport,
+    /// The TCP flags; zero for all else.
+    pub flags: u8,
+    /// Time to live or hop limit.
+    pub ttl: u8,
+    /// The IPv4 header checksum; zero in IPv6.
+    pub checksum: Be16,
+}
+
+/// What the IP packet carries, as far as translation cares.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Transport {
+    /// A TCP header, whole and with flags that make sense.
+    Tcp,
+    /// A UDP header.
+    Udp,
+    /// ICMP or ICMPv6.
+    Icmp,
+    /// A fragment of a datagram, of whatever protocol.
+    Fragment,
+    /// Another protocol, or a source-routed packet that is not at its destination yet.
+    Other,
+}
+
+/// Most 802.1Q tags in front of an IP header.
+const MAX_TAGS: usize = 2;
+/// Most IPv6 extension headers in front of a transport header.
+const MAX_EXTENSIONS: usize = 8;
+/// The longest fixed header that is loaded at `l4`.
+const MAX_HEADER: usize = 64;
+
+/// Parses a frame from the Ethernet header on.
+#[inline(always)]
+pub fn parse<P: Packet>(packet: &P) -> Result<Option<Parsed>, DropReason> {
+    let mut l3 = At(ethernet::LENGTH);
+    let mut ethertype: Be16 = packet.load(At(ethernet::ETHERTYPE))?;
+    for _ in 0..MAX_TAGS {
+        if ethertype != ethernet::VLAN && ethertype != ethernet::PROVIDER_VLAN {
+            break;
+        }
+        let tag: ethernet::Tag = packet.load(l3)?;
+        ethertype = tag.ethertype;
+        l3 = l3.plus(ethernet::TAG_LENGTH);
+    }
+    match ethertype {
+        ethernet::IPV4 => parse_ipv4(packet, l3).map(Some),
+        ethernet::IPV6 => parse_ipv6(packet, l3).map(Some),
+        _ => Ok(None),
+    }
+}
+
+#[inline(always)]
+fn parse_ipv4<P: Packet>(packet: &P, l3: At) -> Result<Parsed, DropReason> {
+    let header: ipv4::Header = packet.load(l3)?;
+    let header_length = usize::from(header.version_and_length & 0x0f) << 2;
+    if header.version_and_length >> 4 != 4 || header_length < ipv4::MIN_LENGTH {
+        return Err(DropReason::InvalidPacket);
+    }
+    let end = end_of(packet, l3, usize::from(header.total_length.get()))?;
+    let l4 = l3.plus(header_length);
+    if l4 > end {
+        return Err(DropReason::InvalidPacket);
+    }
+    let found = Found {
+        source: Address::v4(header.source),
+        destination: Address::v4(header.destination),
+        protocol: header.protocol,
+        fragment: header.fragment.get() & ipv4::FRAGMENT_BITS != 0,
+        routed: false,
+        l3,
+        l4,
+        end,
+        ttl: header.ttl,
+        checksum: header.checksum,
+    };
+    parse_transport(packet, &found)
+}
+
+#[inline(always)]
+fn parse_ipv6<P: Packet>(packet: &P, l3: At) -> Result<Parsed, DropReason> {
+    let header: ipv6::Header = packet.load(l3)?;
+    let [first, ..] = header.version_and_flow;
+    // RFC 4291, 2.5.5.2: a mapped address stands for an IPv4 node and is not sent in IPv6 headers.
+    if first >> 4 != 6 || header.source.is_v4() || header.destination.is_v4() {
+        return Err(DropReason::InvalidPacket);
+    }
+    let length = match usize::from(header.payload_length.get()) {
+        0 => 0, // a jumbogram (RFC 2675) or a super-packet of segmentation offload
+        payload => payload.wrapping_add(ipv6::LENGTH),
+    };
+    let end = end_of(packet, l3, length)?;
+    let mut found = Found {
+        source: header.source,
+        destination: header.destination,
+        protocol: header.next,
+        fragment: false,
+        routed: false,
+        l3,
+        l4: l3.plus(ipv6::LENGTH),
+        end,
+        ttl: header.hop_limit,
+        checksum: Be16::new(0),
+    };
+    for _ in 0..MAX_EXTENSIONS {
+        if !is_extension(found.protocol) {
+            return parse_transport(packet, &found);
+        }
+        if found.l4.0 >= At::LIMIT - MAX_HEADER {
+            break;
+        }
+        let extension: ipv6::Extension =
+            packet.load(found.l4).map_err(|_| DropReason::InvalidExtensionHeader)?;
+        let words = usize::from(extension.length);
+        let length = match found.protocol {
+            ipv6::FRAGMENT => {
+                let word = u16::from_be_bytes(extension.word);
+                // Offset zero and nothing to follow is an atomic fragment (RFC 6946): a whole packet.
+                found.fragment |= word & (ipv6::OFFSET_BITS | 1) != 0;
+                8
+            }
+            ipv6::AUTHENTICATION => words.wrapping_add(2) << 2,
+            _ => words.wrapping_add(1) << 3,
+        };
+        if found.protocol == ipv6::ROUTING {
+            let [_, segments_left] = extension.word;
+            found.routed |= segments_left != 0;
+        }
+        found.protocol = extension.next;
+        found.l4 = found.l4.plus(length);
+        if found.l4 > found.end {
+            return Err(DropReason::InvalidExtensionHeader);
+        }
+        if found.fragment {
+            return parse_transport(packet, &found);
+        }
+    }
+    if is_extension(found.protocol) {
+        return Err(DropReason::InvalidExtensionHeader);
+    }
+    parse_transport(packet, &found)
+}
+
+/// What both families know before the transport header.
+struct Found {
+    source: Address,
+    destination: Address,
+    protocol: u8,
+    fragment: bool,
+    routed: bool,
+    l3: At,
+    l4: At,
+    end: At,
+    ttl: u8,
+    checksum: Be16,
+}
+
+#[inline(always)]
+fn parse_transport<P: Packet>(packet: &P, found: &Found) -> Result<Parsed, DropReason> {
+    let none = Be16::new(0);
+    let (transport, flags, source_port, destination_port) = if found.fragment {
+        (Transport::Fragment, 0, none, none)
+    } else if found.routed {
+        (Transport::Other, 0, none, none)
+    } else {
+        match found.protocol {
+            wire::TCP => {
+                let header = load_tcp(packet, found)?;
+                (Transport::Tcp, header.flags, header.source_port, header.destination_port)
+            }
+            wire::UDP => {
+                let header = load_udp(packet, found)?;
+                (Transport::Udp, 0, header.source_port, header.destination_port)
+            }
+            wire::ICMP | wire::ICMPV6 => (Transport::Icmp, 0, none, none),
+            _ => (Transport::Other, 0, none, none),
+        }
+    };
+    Ok(Parsed {
+        tuple: Tuple::new(
+            found.protocol,
+            found.source,
+            source_port,
+            found.destination,
+            destination_port,
+        ),
+        l3: found.l3,
+        l4: found.l4,
+        transport,
+        flags,
+        ttl: found.ttl,
+        checksum: found.checksum,
+    })
+}
+
+#[inline(always)]
+fn load_tcp<P: Packet>(packet: &P, found: &Found) -> Result<tcp::Header, DropReason> {
+    let invalid = DropReason::InvalidTransportHeader;
+    if found.l4.plus(tcp::MIN_LENGTH) > found.end || found.l4.0 >= At::LIMIT - MAX_HEADER {
+        return Err(invalid);
+    }
+    let header: tcp::Header = packet.load(found.l4).map_err(|_| invalid)?;
+    let length = usize::from(header.data_offset >> 4) << 2;
+    if length < tcp::MIN_LENGTH || found.l4.plus(length) > found.end {
+        return Err(invalid);
+    }
+    // The combinations that a TCP sends (RFC 9293, 3.10); the rest is for probing and confusing.
+    match header.flags & (tcp::FIN | tcp::SYN | tcp::RST | tcp::ACK) {
+        SYN | SYN_ACK | RST | RST_ACK | ACK | FIN_ACK => Ok(header),
+        _ => Err(invalid),
+    }
+}
+
+const SYN: u8 = tcp::SYN;
+const SYN_ACK: u8 = tcp::SYN | tcp::ACK;
+const RST: u8 = tcp::RST;
+const RST_ACK: u8 = tcp::RST | tcp::ACK;
+const ACK: u8 = tcp::ACK;
+const FIN_ACK: u8 = tcp::FIN | tcp::ACK;
+
+#[inline(always)]
+fn load_udp<P: Packet>(packet: &P, found: &Found) -> Result<udp::Header, DropReason> {
+    let invalid = DropReason::InvalidTransportHeader;
+    if found.l4.plus(udp::LENGTH) > found.end || found.l4.0 >= At::LIMIT - MAX_HEADER {
+        return Err(invalid);
+    }
+    let header: udp::Header = packet.load(found.l4).map_err(|_| invalid)?;
+    let length = usize::from(header.length.get());
+    if length < udp::LENGTH || found.l4.plus(length) > found.end {
+        return Err(invalid);
+    }
+    Ok(header)
+}
+
+/// Where an IP packet of this length ends, which is not beyond the end of the frame. Length 0 stands
+/// for a packet too long for its length field, which only segmentation offload makes.
+#[inline(always)]
+fn end_of<P: Packet>(packet: &P, l3: At, length: usize) -> Result<At, DropReason> {
+    let end = At(packet.length());
+    if length == 0 && end.0 > 0xffff {
+        return Ok(end);
+    }
+    let said = l3.plus(length);
+    if said > end { Err(DropReason::InvalidPacket) } else { Ok(said) }
+}
+
+#[inline(always)]
+const fn is_extension(protocol: u8) -> bool {
+    matches!(
+        protocol,
+        ipv6::HOP_BY_HOP
+            | ipv6::ROUTING
+            | ipv6::FRAGMENT
+            | ipv6::AUTHENTICATION
+            | ipv6::DESTINATION
+            | ipv6::MOBILITY
+    )
+}
+
+#[cfg(test)]
+mod tests;

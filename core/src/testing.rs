@@ -1,0 +1,248 @@
+//! What the tests of this crate share: packets written as text, and a node of plain maps.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use crate::address::Address;
+use crate::backend::{Backend, BackendId, BackendState};
+use crate::bytes::{Be16, Pod};
+use crate::checksum::{self, Fix};
+use crate::conntrack::Flow;
+use crate::drop_reason::DropReason;
+use crate::endpoint::Endpoint;
+use crate::parse::{Parsed, Transport};
+use crate::seam::{
+    At, Config, Host, InsertError, Lookup, Maps, Metric, Nanos, Node, Packet, Put, Table,
+};
+use crate::service::{Algorithm, Service, ServiceKey};
+use crate::tuple::Tuple;
+use crate::wire::{self, tcp};
+
+/// `tcp 10.0.0.1:1 > 10.0.0.2:2` as a tuple.
+pub(crate) fn tuple(text: &str) -> Tuple {
+    let mut words = text.split(' ');
+    let protocol = match words.next() {
+        Some("tcp") => wire::TCP,
+        Some("udp") => wire::UDP,
+        other => panic!("protocol {other:?}"),
+    };
+    let mut end = || -> SocketAddr { words.next().unwrap().parse().unwrap() };
+    let source = end();
+    let mut rest = text.split(" > ");
+    let destination: SocketAddr = rest.nth(1).unwrap().parse().unwrap();
+    Tuple::new(
+        protocol,
+        source.ip().into(),
+        Be16::new(source.port()),
+        destination.ip().into(),
+        Be16::new(destination.port()),
+    )
+}
+
+/// A parsed packet with this tuple.
+pub(crate) fn packet(text: &str, flags: u8) -> Parsed {
+    let tuple = tuple(text);
+    let transport = if tuple.protocol == wire::TCP { Transport::Tcp } else { Transport::Udp };
+    Parsed { tuple, l3: At(14), l4: At(34), transport, flags, ttl: 64, checksum: Be16::new(0) }
+}
+
+/// A frame with right checksums.
+pub(crate) fn frame(text: &str, flags: u8) -> Frame {
+    let tuple = tuple(text);
+    let source = std::net::IpAddr::from(tuple.source);
+    let (sport, dport) = (tuple.source_port.get(), tuple.destination_port.get());
+    let builder = etherparse::PacketBuilder::ethernet2([2; 6], [4; 6]);
+    let builder = match (source, std::net::IpAddr::from(tuple.destination)) {
+        (std::net::IpAddr::V4(s), std::net::IpAddr::V4(d)) => {
+            builder.ipv4(s.octets(), d.octets(), 64)
+        }
+        (std::net::IpAddr::V6(s), std::net::IpAddr::V6(d)) => {
+            builder.ipv6(s.octets(), d.octets(), 64)
+        }
+        _ => panic!("mixed families"),
+    };
+    let mut bytes = Vec::new();
+    let payload = b"payload";
+    if tuple.protocol == wire::TCP {
+        let mut step = builder.tcp(sport, dport, 1, 1024);
+        if flags & tcp::SYN != 0 {
+            step = step.syn();
+        }
+        if flags & tcp::FIN != 0 {
+            step = step.fin();
+        }
+        if flags & tcp::RST != 0 {
+            step = step.rst();
+        }
+        if flags & tcp::ACK != 0 {
+            step = step.ack(2);
+        }
+        step.write(&mut bytes, payload).unwrap();
+    } else {
+        builder.udp(sport, dport).write(&mut bytes, payload).unwrap();
+    }
+    Frame(bytes)
+}
+
+/// A packet in a vector, its checksum complete.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Frame(pub(crate) Vec<u8>);
+
+impl Packet for Frame {
+    fn length(&self) -> usize {
+        self.0.len()
+    }
+
+    fn load<T: Pod>(&self, at: At) -> Result<T, DropReason> {
+        self.0.get(at.0..).and_then(T::read_from).ok_or(DropReason::InvalidPacket)
+    }
+
+    fn store<T: Pod>(&mut self, at: At, value: T) -> Result<(), DropReason> {
+        let bytes = value.as_bytes();
+        let place = self.0.get_mut(at.0..at.0 + bytes.len()).ok_or(DropReason::WriteError)?;
+        place.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn mend(&mut self, checksum: At, fix: Fix) -> Result<(), DropReason> {
+        let field: u16 = self.load(checksum)?;
+        self.store(checksum, fix.apply(field))
+    }
+}
+
+impl Frame {
+    /// The tuple, once the headers and both checksums have been found right by full recomputation.
+    pub(crate) fn checked(&self) -> Tuple {
+        let parsed = crate::parse::parse(self).unwrap().unwrap();
+        let (l3, l4) = (parsed.l3.0, parsed.l4.0);
+        if parsed.tuple.is_v4() {
+            assert_eq!(checksum::sum(&self.0[l3..l3 + 20]), 0xffff, "IPv4 header checksum");
+        }
+        let mut pseudo = Vec::new();
+        let address = if parsed.tuple.is_v4() { 12..20 } else { 8..40 };
+        pseudo.extend(&self.0[l3..][address]);
+        pseudo.extend(((self.0.len() - l4) as u32).to_be_bytes());
+        pseudo.extend([0, 0, 0, parsed.tuple.protocol]);
+        pseudo.extend(&self.0[l4..]);
+        assert_eq!(checksum::sum(&pseudo), 0xffff, "transport checksum");
+        parsed.tuple
+    }
+}
+
+/// A map with room for so many entries.
+pub(crate) struct Map<K, V> {
+    pub(crate) entries: HashMap<K, V>,
+    pub(crate) room: usize,
+}
+
+impl<K: Pod + Eq + std::hash::Hash, V: Pod> Lookup<K, V> for Map<K, V> {
+    fn get(&self, key: &K) -> Option<&V> {
+        self.entries.get(key)
+    }
+}
+
+impl<K: Pod + Eq + std::hash::Hash + Copy, V: Pod + Clone> Table<K, V> for Map<K, V> {
+    fn insert(&mut self, key: &K, value: &V, put: Put) -> Result<(), InsertError> {
+        let taken = self.entries.contains_key(key);
+        if taken && put == Put::New {
+            return Err(InsertError::Exists);
+        }
+        if !taken && self.entries.len() >= self.room {
+            return Err(InsertError::Full);
+        }
+        self.entries.insert(*key, value.clone());
+        Ok(())
+    }
+
+    fn remove(&mut self, key: &K) -> bool {
+        self.entries.remove(key).is_some()
+    }
+}
+
+/// A host whose clock and dice the test sets.
+#[derive(Default)]
+pub(crate) struct TestHost {
+    pub(crate) now: Nanos,
+    pub(crate) draws: Vec<u32>,
+    pub(crate) counts: HashMap<u32, u32>,
+}
+
+impl Host for TestHost {
+    fn now(&self) -> Nanos {
+        self.now
+    }
+
+    /// The numbers given, then zero.
+    fn random(&mut self) -> u32 {
+        if self.draws.is_empty() { 0 } else { self.draws.remove(0) }
+    }
+
+    fn count(&mut self, metric: Metric) {
+        *self.counts.entry(metric.0).or_default() += 1;
+    }
+}
+
+impl TestHost {
+    pub(crate) fn counted(&self, metric: Metric) -> u32 {
+        self.counts.get(&metric.0).copied().unwrap_or(0)
+    }
+}
+
+/// Names the types above.
+pub(crate) enum TestMaps {}
+
+impl Maps for TestMaps {
+    type Services = Map<ServiceKey, Service>;
+    type Backends = Map<BackendId, Backend>;
+    type Maglev = Map<u32, BackendId>;
+    type Endpoints = Map<Address, Endpoint>;
+    type Conntrack = Map<Tuple, Flow>;
+    type Host = TestHost;
+}
+
+pub(crate) fn map<K, V>() -> Map<K, V> {
+    Map { entries: HashMap::new(), room: 1000 }
+}
+
+/// The device that faces the other nodes.
+pub(crate) const UPLINK: u32 = 2;
+
+/// A node with service 7 on 10.96.0.80:80 and [fd00:96::80]:80, TCP and UDP. Backends 1 and 3 (here,
+/// behind device 11) are 10.244.1.11:8080 and its IPv6 twin, 2 and 4 (elsewhere) 10.244.2.11:8080 and
+/// its. The client pod 10.244.1.10 is behind device 10.
+pub(crate) fn node() -> Node<TestMaps> {
+    let mut node = Node {
+        services: map(),
+        backends: map(),
+        maglev: map(),
+        endpoints: map(),
+        conntrack: map(),
+        host: TestHost { now: 1_000_000_000_000, ..TestHost::default() },
+        config: Config { epoch: 1, maglev_size: 7, hash_seed: 0, uplink: UPLINK },
+    };
+    let address = |text: &str| Address::from(text.parse::<std::net::IpAddr>().unwrap());
+    let families = [
+        ("10.96.0.80", "10.244.1.10", ["10.244.1.11", "10.244.2.11"], 1),
+        ("fd00:96::80", "fd00:244:1::10", ["fd00:244:1::11", "fd00:244:2::11"], 3),
+    ];
+    for (vip, client, backends, first) in families {
+        for protocol in [wire::TCP, wire::UDP] {
+            let key = ServiceKey::frontend(address(vip), Be16::new(80), protocol);
+            node.services.entries.insert(key, Service::master(7, 2, Algorithm::Random, 0));
+            for (i, backend) in backends.iter().enumerate() {
+                let id = first + i as u32;
+                node.services.entries.insert(key.slot(i as u16 + 1), Service::slot(id));
+                node.backends.entries.insert(
+                    id,
+                    Backend::new(address(backend), Be16::new(8080), protocol, BackendState::Active),
+                );
+            }
+        }
+        node.services
+            .entries
+            .insert(ServiceKey::address(address(vip)), Service::master(0, 0, Algorithm::Random, 0));
+        node.endpoints.entries.insert(address(client), Endpoint { device: 10 });
+        node.endpoints.entries.insert(address(backends[0]), Endpoint { device: 11 });
+    }
+    node
+}

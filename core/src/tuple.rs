@@ -1,0 +1,92 @@
+//! The tuple: what names one direction of a connection.
+
+use crate::address::Address;
+use crate::bytes::{Be16, pod};
+
+pod! {
+    /// Source, destination and protocol of a packet, in packet order. 40 bytes, no padding.
+    ///
+    /// One type for both families, with IPv4 addresses in mapped form, so that the core has one code
+    /// path. The kernel's conntrack maps are split by family behind the seam, with a 16-byte key for
+    /// IPv4: `docs/decisions.md` has the measurement.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub struct Tuple {
+        /// Source address.
+        pub source: Address,
+        /// Destination address.
+        pub destination: Address,
+        /// Source port.
+        pub source_port: Be16,
+        /// Destination port.
+        pub destination_port: Be16,
+        /// Protocol number of IANA: 6 for TCP, 17 for UDP.
+        pub protocol: u8,
+        /// 4 or 6: says again what the addresses say, in one byte.
+        pub family: u8,
+        pad: [u8; 2],
+    }
+}
+
+impl Tuple {
+    /// A tuple; the family is that of the source address.
+    #[inline(always)]
+    pub const fn new(
+        protocol: u8,
+        source: Address,
+        source_port: Be16,
+        destination: Address,
+        destination_port: Be16,
+    ) -> Self {
+        let family = if source.is_v4() { 4 } else { 6 };
+        Self { source, destination, source_port, destination_port, protocol, family, pad: [0; 2] }
+    }
+
+    /// The tuple of a packet that answers this one.
+    #[inline(always)]
+    pub const fn reverse(&self) -> Self {
+        Self {
+            source: self.destination,
+            destination: self.source,
+            source_port: self.destination_port,
+            destination_port: self.source_port,
+            ..*self
+        }
+    }
+
+    /// The same tuple with another destination.
+    #[inline(always)]
+    pub const fn to(&self, destination: Address, destination_port: Be16) -> Self {
+        Self { destination, destination_port, ..*self }
+    }
+
+    /// Whether this is an IPv4 tuple.
+    #[inline(always)]
+    pub const fn is_v4(&self) -> bool {
+        self.family == 4
+    }
+}
+
+impl core::fmt::Debug for Tuple {
+    /// `tcp 10.0.0.1:40000 > 10.96.0.10:80`, as tcpdump writes it.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.protocol {
+            crate::wire::TCP => f.write_str("tcp ")?,
+            crate::wire::UDP => f.write_str("udp ")?,
+            other => write!(f, "proto {other} ")?,
+        }
+        let ends = [(self.source, self.source_port), (self.destination, self.destination_port)];
+        for (i, (address, port)) in ends.into_iter().enumerate() {
+            if i == 1 {
+                f.write_str(" > ")?;
+            }
+            core::net::SocketAddr::new(address.into(), port.get()).fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl core::fmt::Display for Tuple {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        core::fmt::Debug::fmt(self, f)
+    }
+}
