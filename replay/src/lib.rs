@@ -1,1 +1,3 @@
 //! Replay captures through a Kubernetes service datapath, in a simulator or in the kernel.
+
+pub mod capture;

@@ -1,0 +1,197 @@
+//! The reader: finds the format out by the first bytes and adds names and places to what goes wrong.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::blocks::{self, Blocks};
+use super::classic::{self, Classic};
+use super::error::not_a_capture;
+use super::record::Fault;
+use super::window::Window;
+use super::{CaptureError, LinkType, Record};
+
+/// An interface of a capture. A classic pcap has one, without a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Name as the capture gives it (`eth0`), or empty.
+    pub name: String,
+    /// Link type of its packets.
+    pub link: LinkType,
+}
+
+#[derive(Debug)]
+enum Format {
+    Classic(Classic),
+    Blocks(Blocks),
+}
+
+/// A capture that is being read, in constant memory.
+#[derive(Debug)]
+pub struct Capture {
+    name: String,
+    window: Window,
+    format: Format,
+    interfaces: Vec<Interface>,
+    /// Packets returned.
+    packets: u64,
+    length: Option<u64>,
+    warnings: Vec<String>,
+    /// Set at the end of the file and at the first error: nothing is returned after it.
+    ended: bool,
+}
+
+impl Capture {
+    /// Opens a file, or standard input for `-`. pcap and pcapng are told apart by content.
+    pub fn open(path: &Path) -> Result<Self, CaptureError> {
+        if path == "-" {
+            return Self::new("standard input", Box::new(io::stdin()));
+        }
+        let name = path.display().to_string();
+        let opened = File::open(path).and_then(|file| {
+            let about = file.metadata()?;
+            // Opening a directory succeeds; only reading it would fail.
+            if about.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { Ok((file, about)) }
+        });
+        let (file, about) =
+            opened.map_err(|cause| CaptureError::Open { name: name.clone(), cause })?;
+        let mut capture = Self::new(name, Box::new(file))?;
+        capture.length = about.is_file().then_some(about.len());
+        Ok(capture)
+    }
+
+    /// Reads from any stream. `name` is what messages call it. No extra buffering is needed.
+    pub fn new(
+        name: impl Into<String>,
+        source: Box<dyn Read + Send>,
+    ) -> Result<Self, CaptureError> {
+        let (name, mut window) = (name.into(), Window::new(source));
+        // The longest first bytes that are known are eight; a shorter file is judged by what it has.
+        if let Err(cause) = window.fill(8) {
+            return Err(CaptureError::Read { name, offset: window.offset(), cause });
+        }
+        let mut interfaces = Vec::new();
+        let format = if classic::is_magic(window.bytes()) {
+            match Classic::new(&mut window) {
+                Ok((classic, interface)) => {
+                    interfaces.push(interface);
+                    Format::Classic(classic)
+                }
+                Err(fault) => return Err(at_start(name, fault)),
+            }
+        } else if blocks::is_magic(window.bytes()) {
+            Format::Blocks(Blocks::new())
+        } else {
+            return Err(not_a_capture(&name, window.bytes()));
+        };
+        let (packets, length, warnings) = (0, None, Vec::new());
+        Ok(Self { name, window, format, interfaces, packets, length, warnings, ended: false })
+    }
+
+    /// The next packet, or `None` at the end. A file that ends inside a record ends there, with a warning. After an
+    /// error there are no more packets.
+    #[inline]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "the record borrows from the reader, an iterator's cannot"
+    )]
+    pub fn next(&mut self) -> Result<Option<Record<'_>>, CaptureError> {
+        if self.ended {
+            return Ok(None);
+        }
+        let found = match &mut self.format {
+            Format::Classic(classic) => classic.locate(&mut self.window),
+            Format::Blocks(blocks) => blocks.locate(&mut self.window, &mut self.interfaces),
+        };
+        match found {
+            Ok(Some(located)) => {
+                self.packets += 1;
+                let bytes = self.window.take(located.length);
+                let data = bytes.get(located.data).unwrap_or_default();
+                let comment = bytes.get(located.comment).unwrap_or_default();
+                let comment = if comment.is_empty() { None } else { str::from_utf8(comment).ok() };
+                Ok(Some(Record {
+                    number: self.packets,
+                    timestamp: located.timestamp,
+                    interface: located.interface,
+                    link: located.link,
+                    data,
+                    original_len: located.original_len.max(data.len() as u32),
+                    comment,
+                }))
+            }
+            Ok(None) => self.end(None),
+            Err(fault) => self.end(Some(fault)),
+        }
+    }
+
+    /// Notes what is to be said about the whole file, and gives the fault its place.
+    #[cold]
+    fn end(&mut self, fault: Option<Fault>) -> Result<Option<Record<'_>>, CaptureError> {
+        self.ended = true;
+        let (name, packets) = (&self.name, self.packets);
+        if let Format::Blocks(Blocks { timeless, unknown, first_unknown, .. }) = self.format {
+            if unknown > 0 {
+                let text = format!(
+                    "{name}: {unknown} blocks of unknown type passed over, the first {first_unknown:#x}"
+                );
+                self.warnings.push(text);
+            }
+            if timeless > 0 {
+                self.warnings.push(format!(
+                    "{name}: {timeless} packets without a time got the time of the one before"
+                ));
+            }
+        }
+        let offset = self.window.offset();
+        match fault {
+            None => Ok(None),
+            Some(Fault::Cut) => {
+                let left = self.window.bytes().len();
+                self.warnings.push(format!(
+                    "{name}: cut after packet {packets}: {left} bytes of an incomplete record at byte {offset} ignored"
+                ));
+                Ok(None)
+            }
+            Some(Fault::Io(cause)) => Err(CaptureError::Read { name: name.clone(), offset, cause }),
+            Some(Fault::Corrupt(what)) => {
+                Err(CaptureError::Corrupt { name: name.clone(), packet: packets + 1, offset, what })
+            }
+        }
+    }
+
+    /// What messages call the capture.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Interfaces seen so far, over all sections of the file.
+    pub fn interfaces(&self) -> &[Interface] {
+        &self.interfaces
+    }
+
+    /// Lines about packets or blocks that were left out. Complete once [`next`](Self::next) has returned `None` or an
+    /// error.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Bytes of the file that are done with.
+    pub fn bytes_read(&self) -> u64 {
+        self.window.offset()
+    }
+
+    /// Length of the file in bytes; unknown for a pipe.
+    pub fn length(&self) -> Option<u64> {
+        self.length
+    }
+}
+
+/// A fault in the file header.
+fn at_start(name: String, fault: Fault) -> CaptureError {
+    match fault {
+        Fault::Io(cause) => CaptureError::Read { name, offset: 0, cause },
+        Fault::Corrupt(what) => CaptureError::Header { name, what },
+        Fault::Cut => CaptureError::Header { name, what: "cut".into() },
+    }
+}
