@@ -130,8 +130,9 @@ impl Blocks {
                             if self.unknown == 0 { kind } else { self.first_unknown };
                         self.unknown += 1;
                     }
+                    let start = window.offset();
                     if window.skip(u64::from(length))? < u64::from(length) {
-                        return Err(Fault::Cut);
+                        return Err(Fault::Cut(start));
                     }
                     continue;
                 }
@@ -144,12 +145,16 @@ impl Blocks {
     #[inline]
     fn next_block(&mut self, window: &mut Window) -> Result<Option<(u32, u32)>, Fault> {
         if !window.fill(BLOCK_HEADER)? {
-            return if window.bytes().is_empty() { Ok(None) } else { Err(Fault::Cut) };
+            return if window.bytes().is_empty() {
+                Ok(None)
+            } else {
+                Err(Fault::Cut(window.offset()))
+            };
         }
         // The type of a section header reads the same in both orders; its magic tells the order of what follows.
         if is_magic(window.bytes()) {
             if !window.fill(BLOCK_HEADER + 4)? {
-                return Err(Fault::Cut);
+                return Err(Fault::Cut(window.offset()));
             }
             self.order = match window.bytes().get(8..12) {
                 Some([0x1a, 0x2b, 0x3c, 0x4d]) => Order::Big,
@@ -164,7 +169,7 @@ impl Blocks {
         let bytes = window.bytes();
         let (Some(kind), Some(length)) = (self.order.u32(bytes, 0), self.order.u32(bytes, 4))
         else {
-            return Err(Fault::Cut);
+            return Err(Fault::Cut(window.offset()));
         };
         if length < EMPTY_BLOCK || length % 4 != 0 {
             return Err(Fault::Corrupt(format!(
@@ -300,7 +305,7 @@ fn block(window: &mut Window, length: u32) -> Result<&[u8], Fault> {
     }
     let length = length as usize;
     if !window.fill(length)? {
-        return Err(Fault::Cut);
+        return Err(Fault::Cut(window.offset()));
     }
     let block = &window.bytes()[..length];
     // Equal in either byte order when equal at all.
@@ -349,3 +354,6 @@ fn option(order: Order, block: &[u8], at: &mut usize) -> Option<(u16, std::ops::
 fn short(what: &str) -> Fault {
     Fault::Corrupt(format!("{what} block too short for its fields"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -96,16 +96,27 @@ impl Classic {
     #[cold]
     fn fill_record(&self, window: &mut Window) -> Result<bool, Fault> {
         if !window.fill(RECORD_HEADER)? {
-            return if window.bytes().is_empty() { Ok(false) } else { Err(Fault::Cut) };
+            return if window.bytes().is_empty() {
+                Ok(false)
+            } else {
+                Err(Fault::Cut(window.offset()))
+            };
         }
         let length = match (self.parser.header().endianness, window.bytes().get(8..12)) {
             (Endianness::Little, Some(&[a, b, c, d])) => u32::from_le_bytes([a, b, c, d]),
             (Endianness::Big, Some(&[a, b, c, d])) => u32::from_be_bytes([a, b, c, d]),
-            _ => return Err(Fault::Cut),
+            _ => return Err(Fault::Cut(window.offset())),
         };
         if length > MAX_CAPTURED {
             return Err(too_long(length));
         }
-        if window.fill(RECORD_HEADER + length as usize)? { Ok(true) } else { Err(Fault::Cut) }
+        if window.fill(RECORD_HEADER + length as usize)? {
+            Ok(true)
+        } else {
+            Err(Fault::Cut(window.offset()))
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -268,3 +268,6 @@ fn linux(
     let source = if length == 6 { address } else { SENDER };
     Ok(Link { ethertype: protocol, source, destination, direction, ifindex: None })
 }
+
+#[cfg(test)]
+mod tests;

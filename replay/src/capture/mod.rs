@@ -28,6 +28,10 @@ mod error;
 mod link;
 mod reader;
 mod record;
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;
 mod window;
 mod write;
 

@@ -146,10 +146,10 @@ impl Capture {
         let offset = self.window.offset();
         match fault {
             None => Ok(None),
-            Some(Fault::Cut) => {
-                let left = self.window.bytes().len();
+            Some(Fault::Cut(start)) => {
+                let left = offset + self.window.bytes().len() as u64 - start;
                 self.warnings.push(format!(
-                    "{name}: cut after packet {packets}: {left} bytes of an incomplete record at byte {offset} ignored"
+                    "{name}: cut after packet {packets}: {left} bytes of an incomplete record at byte {start} ignored"
                 ));
                 Ok(None)
             }
@@ -192,6 +192,6 @@ fn at_start(name: String, fault: Fault) -> CaptureError {
     match fault {
         Fault::Io(cause) => CaptureError::Read { name, offset: 0, cause },
         Fault::Corrupt(what) => CaptureError::Header { name, what },
-        Fault::Cut => CaptureError::Header { name, what: "cut".into() },
+        Fault::Cut(_) => CaptureError::Header { name, what: "cut".into() },
     }
 }

@@ -43,8 +43,8 @@ pub(super) struct Located {
 /// Why there is no next record. The reader adds the file's name and the place.
 pub(super) enum Fault {
     Io(io::Error),
-    /// The file ends inside the record at the start of the window.
-    Cut,
+    /// The file ends inside the record that starts at this byte.
+    Cut(u64),
     Corrupt(String),
 }
 

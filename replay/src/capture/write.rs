@@ -253,3 +253,6 @@ impl<W: Write> ClassicWriter<W> {
         Ok(writer)
     }
 }
+
+#[cfg(test)]
+mod tests;
