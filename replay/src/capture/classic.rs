@@ -74,6 +74,7 @@ impl Classic {
 
     #[inline]
     fn located(&self, raw: &RawPcapPacket<'_>) -> Result<Located, Fault> {
+        // Also when the window happens to hold so many bytes already.
         if raw.incl_len > MAX_CAPTURED {
             return Err(too_long(raw.incl_len));
         }

@@ -73,7 +73,7 @@ impl<W: Write> StageWriter<W> {
         if let Some(index) = self.stages.iter().position(|stage| stage == name) {
             return Ok(index as u32);
         }
-        // Also when if_tsresol has its default value of microseconds, pcap-file would write nanoseconds.
+        // The resolution must be said: without it times count as microseconds, and those written here are nanoseconds.
         let options = vec![
             InterfaceDescriptionOption::IfName(Cow::Borrowed(fit(name))),
             InterfaceDescriptionOption::IfTsResol(9),

@@ -66,6 +66,11 @@ fn block_kinds() {
             vec![packet(0, 3, b"abc"), packet(9_000, 1, b"x"), packet(9_000, 1_000, b"abcdef")],
         ),
         (
+            "simple packets without a snap length",
+            |e| [shb(e), idb(e, 1, 0, &[]), spb(e, 5, b"abcde"), spb(e, 1, b"f")].concat(),
+            vec![packet(0, 5, b"abcde"), packet(0, 1, b"f")],
+        ),
+        (
             "the obsolete packet block",
             |e| [shb(e), idb(e, 1, 0, &[]), pb(e, 0, S, 61, b"abc")].concat(),
             vec![packet(S * 1_000, 61, b"abc")],
