@@ -17,11 +17,12 @@
 //! A packet that tells nothing new costs one lookup and no write. Once in [`REFRESH`], and when a
 //! packet moves the connection's state on or meets a new epoch, both halves are brought up to date.
 
-use crate::backend::BackendId;
+use crate::backend::{Backend, BackendId};
 use crate::bytes::{Racy, pod};
 use crate::checksum::Deltas;
 use crate::parse::Parsed;
 use crate::seam::{InsertError, Nanos, Put, Table};
+use crate::hook::Work;
 use crate::service::ServiceId;
 use crate::state::{Direction, Phase, State};
 use crate::tuple::Tuple;
@@ -58,54 +59,48 @@ pod! {
     }
 }
 
-/// What opens a connection, beside its first packet.
-#[derive(Clone, Copy, Debug)]
-pub struct Opening {
-    /// The tuple that the opener's packets leave with.
-    pub to: Tuple,
-    /// The service that chose the backend, 0 for none.
-    pub service: ServiceId,
-    /// The backend, 0 for none.
-    pub backend: BackendId,
-    /// How the opener's packets leave.
-    pub exit: Exit,
-    /// How answers leave: by the way the first packet came.
-    pub back: Exit,
-}
-
 impl Flow {
-    /// The original half of a new connection.
+    /// Makes this the original half of a connection that the packet opens, going where it says, by
+    /// `exit`. In place, because the kernel's stack has no room for copies.
     #[inline(always)]
-    pub fn original(packet: &Parsed, opening: &Opening, now: Nanos, epoch: u32) -> Self {
-        let fix = Deltas::between(&packet.tuple, &opening.to);
-        let (exit, device) = pack(opening.exit);
-        Self {
-            to: opening.to,
-            touched: Racy::new(now),
-            fix,
-            epoch: Racy::new(epoch),
-            service: opening.service,
-            backend: opening.backend,
-            device,
-            exit,
-            direction: Direction::Original as u8,
-            state: Racy::new(State::default().after(packet, Direction::Original).0),
-            translates: u8::from(opening.to != packet.tuple),
-        }
+    pub fn begin(&mut self, packet: &Parsed, exit: Exit, now: Nanos, epoch: u32) {
+        (self.exit, self.device) = pack(exit);
+        self.to = packet.tuple;
+        self.touched.set(now);
+        self.fix = Deltas::default();
+        self.epoch.set(epoch);
+        self.service = 0;
+        self.backend = 0;
+        self.direction = Direction::Original as u8;
+        self.state.set(State::default().after(packet, Direction::Original).0);
+        self.translates = 0;
     }
 
-    /// The other half of the connection whose half under `key` this is; its packets leave by `exit`.
+    /// Aims the original half at a backend of a service.
     #[inline(always)]
-    pub fn twin(&self, key: &Tuple, exit: Exit) -> Self {
-        let (exit, device) = pack(exit);
-        Self {
-            to: key.reverse(),
-            fix: self.fix.inverse(),
-            device,
-            exit,
-            direction: self.direction ^ 1,
-            ..self.clone()
-        }
+    pub fn aim(&mut self, service: ServiceId, id: BackendId, backend: &Backend) {
+        self.service = service;
+        self.backend = id;
+        self.fix.addresses = self.fix.addresses.of_address(&self.to.destination, &backend.address);
+        self.fix.ports = self.fix.ports.of_port(self.to.destination_port, backend.port);
+        self.to.destination = backend.address;
+        self.to.destination_port = backend.port;
+        self.translates = 1;
+    }
+
+    /// Makes packets leave by `exit`.
+    #[inline(always)]
+    pub const fn leave_by(&mut self, exit: Exit) {
+        (self.exit, self.device) = pack(exit);
+    }
+
+    /// Turns the half under `key` into its twin, whose packets leave by `exit`.
+    #[inline(always)]
+    pub fn turn(&mut self, key: &Tuple, exit: Exit) {
+        (self.exit, self.device) = pack(exit);
+        self.to = key.reverse();
+        self.fix = self.fix.inverse();
+        self.direction ^= 1;
     }
 
     /// The key of the other half.
@@ -117,7 +112,7 @@ impl Flow {
     /// Whether this is the other half of the one under `key`, itself being under that one's twin key.
     #[inline(always)]
     pub fn is_twin_of(&self, key: &Tuple) -> bool {
-        self.to == key.reverse()
+        self.to.is_reverse_of(key)
     }
 
     /// Whether packets leave with another tuple than they came with.
@@ -205,60 +200,55 @@ const fn pack(exit: Exit) -> (u8, IfIndex) {
     }
 }
 
-/// Opens a connection: puts both halves in. The reply half goes first, because its key is what no two
-/// connections may share; if the original half then finds no room, the reply half is taken out again.
+/// Opens a connection: puts both halves in, `work.half` being the original one. The reply half goes
+/// first, because its key is what no two connections may share; if the original half then finds no
+/// room, the reply half is taken out again.
 ///
 /// Fails with [`InsertError::Exists`] where a live connection owns the reply tuple, and leaves the
 /// table as it was.
-#[inline(always)]
-pub fn open<T: Table<Tuple, Flow>>(
-    table: &mut T,
-    packet: &Parsed,
-    opening: &Opening,
-    now: Nanos,
-    epoch: u32,
-) -> Result<Flow, InsertError> {
-    let key = &packet.tuple;
-    let flow = Flow::original(packet, opening, now, epoch);
-    let twin_key = flow.twin_key();
-    let twin = flow.twin(key, opening.back);
-    match table.insert(&twin_key, &twin, Put::New) {
+#[inline(never)]
+pub fn open<T: Table<Tuple, Flow>>(table: &mut T, work: &mut Work) -> Result<(), InsertError> {
+    let Work { parsed, arrival, half, twin_key, .. } = work;
+    let key = &parsed.tuple;
+    let exit = half.exit();
+    *twin_key = half.twin_key();
+    half.turn(key, arrival.back);
+    match table.insert(twin_key, half, Put::New) {
         Ok(()) => {}
         Err(InsertError::Full) => return Err(InsertError::Full),
         Err(InsertError::Exists) => {
-            let owner = table.get(&twin_key).ok_or(InsertError::Full)?;
+            let owner = find(table, twin_key).ok_or(InsertError::Full)?;
             if !owner.is_twin_of(key) {
-                if !owner.is_over(packet, now) {
+                if !owner.is_over(parsed, arrival.now) {
                     return Err(InsertError::Exists);
                 }
-                let orphan = owner.twin_key();
-                remove_half(table, &orphan, &twin_key);
+                close(table, twin_key);
             }
-            table.insert(&twin_key, &twin, Put::Any)?;
+            table.insert(twin_key, half, Put::Any)?;
         }
     }
-    if let Err(error) = table.insert(key, &flow, Put::Any) {
-        table.remove(&twin_key);
+    half.turn(twin_key, exit);
+    if let Err(error) = table.insert(key, half, Put::Any) {
+        table.remove(twin_key);
         return Err(error);
     }
-    Ok(flow)
+    Ok(())
+}
+
+/// The half under `key`. Out of line, for the slow road: the kernel's stack has room for one key.
+#[inline(never)]
+pub fn find<'a, T: Table<Tuple, Flow>>(table: &'a T, key: &Tuple) -> Option<&'a Flow> {
+    table.get(key)
 }
 
 /// Removes a connection by the half under `key`.
-#[inline(always)]
-pub fn close<T: Table<Tuple, Flow>>(table: &mut T, key: &Tuple, flow: &Flow) {
-    remove_half(table, &flow.twin_key(), key);
-    table.remove(key);
-}
-
-/// Removes the half under `key` if it is the twin of the one under `twin_key`, and no stranger's.
-#[inline(always)]
-fn remove_half<T: Table<Tuple, Flow>>(table: &mut T, key: &Tuple, twin_key: &Tuple) {
-    let ours = match table.get(key) {
-        Some(half) => half.is_twin_of(twin_key),
-        None => false,
-    };
-    if ours {
+#[inline(never)]
+pub fn close<T: Table<Tuple, Flow>>(table: &mut T, key: &Tuple) {
+    if let Some(flow) = find(table, key) {
+        let twin_key = flow.twin_key();
+        if find(table, &twin_key).is_some_and(|twin| twin.is_twin_of(key)) {
+            table.remove(&twin_key);
+        }
         table.remove(key);
     }
 }
@@ -276,40 +266,38 @@ pub enum Twin {
     Lost,
 }
 
-/// Brings both halves of a connection up to date with a packet that came from `back`.
+/// Brings both halves of a packet's connection up to date, and leaves its own in `work.half`.
 #[inline(always)]
-pub fn refresh<T: Table<Tuple, Flow>>(
-    table: &mut T,
-    packet: &Parsed,
-    flow: &Flow,
-    back: Exit,
-    now: Nanos,
-    epoch: u32,
-) -> Twin {
-    let key = &packet.tuple;
-    let state = flow.state().after(packet, flow.direction());
-    let twin_key = flow.twin_key();
-    let (twin, state) = match table.get(&twin_key) {
-        Some(twin) if twin.is_twin_of(key) => {
-            let state = State(state.0 | twin.state().0);
-            twin.update(state, now, epoch);
-            (Twin::Found, state)
-        }
-        Some(stranger) if !stranger.is_over(packet, now) => return Twin::Lost,
-        _ => (Twin::Restored, state),
+pub fn refresh<T: Table<Tuple, Flow>>(table: &mut T, work: &mut Work, epoch: u32) -> Twin {
+    let Work { parsed, arrival, half, twin_key, .. } = work;
+    let key = &parsed.tuple;
+    let Some(own) = find(table, key) else { return Twin::Lost };
+    let state = own.state().after(parsed, own.direction());
+    *twin_key = own.twin_key();
+    let twin = match find(table, twin_key) {
+        Some(twin) if twin.is_twin_of(key) => Some(twin),
+        Some(stranger) if !stranger.is_over(parsed, arrival.now) => return Twin::Lost,
+        _ => None,
     };
-    if let Some(own) = table.get(key) {
-        own.update(state, now, epoch);
+    let state = State(state.0 | twin.map_or(0, |twin| twin.state().0));
+    own.update(state, arrival.now, epoch);
+    *half = own.clone();
+    if let Some(twin) = twin {
+        twin.update(state, arrival.now, epoch);
+        return Twin::Found;
     }
-    if matches!(twin, Twin::Found) {
-        return twin;
-    }
-    let restored = flow.twin(key, back);
-    restored.update(state, now, epoch);
-    match table.insert(&twin_key, &restored, Put::Any) {
-        Ok(()) => Twin::Restored,
-        Err(_) => Twin::Missing,
-    }
+    restore(table, work)
+}
+
+/// Puts the twin of `work.half` back.
+#[inline(never)]
+fn restore<T: Table<Tuple, Flow>>(table: &mut T, work: &mut Work) -> Twin {
+    let Work { parsed, arrival, half, twin_key, .. } = work;
+    let exit = half.exit();
+    half.turn(&parsed.tuple, arrival.back);
+    let inserted = table.insert(twin_key, half, Put::Any);
+    half.turn(twin_key, exit);
+    if inserted.is_ok() { Twin::Restored } else { Twin::Missing }
 }
 
 #[cfg(test)]

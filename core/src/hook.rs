@@ -4,11 +4,12 @@
 //! and sent on: one lookup. Anything else takes the slow road, where services and backends are
 //! consulted and the connection's entries are written.
 
-use crate::conntrack::{self, Flow, Opening, Twin, is_syn};
+use crate::conntrack::{self, Flow, Twin, find, is_syn};
 use crate::drop_reason::DropReason;
 use crate::parse::{Parsed, Transport, parse};
-use crate::seam::{Host, InsertError, Lookup, Maps, Metric, Nanos, Node, Packet, Table};
-use crate::select::{Selected, fitness, select};
+use crate::seam::{Host, InsertError, Lookup, Maps, Metric, Nanos, Node, Packet, Room, Table};
+use crate::tuple::Tuple;
+use crate::select::{Selected, exit_to, is_fit, is_frontend_address, select};
 use crate::state::Direction;
 use crate::translate::{hop, translate, ttl_after};
 use crate::verdict::{Decision, Exit, IfIndex, Status, Verdict};
@@ -41,158 +42,155 @@ impl Hook {
 
 /// A packet has come from the pod behind `device`.
 #[inline(always)]
-pub fn from_pod<P: Packet, M: Maps>(
-    packet: &mut P,
-    node: &mut Node<M>,
-    device: IfIndex,
-) -> Decision {
-    run(packet, node, Hook::FromPod, Exit::Pod(device))
+pub fn from_pod<P: Packet, M: Maps>(packet: &mut P, node: &mut Node<M>, room: &mut impl Room, device: IfIndex) -> Decision {
+    run(packet, node, room, Hook::FromPod, Exit::Pod(device))
 }
 
 /// A packet is about to reach a pod by way of the stack.
 #[inline(always)]
-pub fn to_pod<P: Packet, M: Maps>(packet: &mut P, node: &mut Node<M>) -> Decision {
-    run(packet, node, Hook::ToPod, Exit::Stack)
+pub fn to_pod<P: Packet, M: Maps>(packet: &mut P, node: &mut Node<M>, room: &mut impl Room) -> Decision {
+    run(packet, node, room, Hook::ToPod, Exit::Stack)
 }
 
 /// A packet has come from another node by `device`.
 #[inline(always)]
-pub fn from_netdev<P: Packet, M: Maps>(
-    packet: &mut P,
-    node: &mut Node<M>,
-    device: IfIndex,
-) -> Decision {
-    run(packet, node, Hook::FromNetdev, Exit::Device(device))
+pub fn from_netdev<P: Packet, M: Maps>(packet: &mut P, node: &mut Node<M>, room: &mut impl Room, device: IfIndex) -> Decision {
+    run(packet, node, room, Hook::FromNetdev, Exit::Device(device))
 }
 
 /// How a packet got here.
-#[derive(Clone, Copy)]
-struct Arrival {
-    hook: Hook,
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// Where it is met.
+    pub hook: Hook,
     /// How an answer leaves: by the way this packet came.
-    back: Exit,
-    now: Nanos,
+    pub back: Exit,
+    /// When.
+    pub now: Nanos,
 }
 
-impl Arrival {
-    /// What is left to choose of an exit at this hook: behind the stack, the way is settled.
+/// What the slow road works on. A kernel program has 512 bytes of stack for all its frames, so there
+/// this lies in a per-CPU map element.
+pub struct Work {
+    /// The packet.
+    pub parsed: Parsed,
+    /// How it got here.
+    pub arrival: Arrival,
+    /// The half of its connection.
+    pub half: Flow,
+    /// The key of the other half.
+    pub twin_key: Tuple,
+    /// What came of it.
+    pub decision: Decision,
+}
+
+impl Work {
     #[inline(always)]
     fn exit(&self, exit: Exit) -> Exit {
-        if matches!(self.hook, Hook::ToPod) { Exit::Stack } else { exit }
+        settled(self.arrival.hook, exit)
     }
 }
 
+/// What is left to choose of an exit at a hook: behind the stack, the way is settled.
 #[inline(always)]
-fn run<P: Packet, M: Maps>(packet: &mut P, node: &mut Node<M>, hook: Hook, back: Exit) -> Decision {
+fn settled(hook: Hook, exit: Exit) -> Exit {
+    if matches!(hook, Hook::ToPod) { Exit::Stack } else { exit }
+}
+
+#[inline(always)]
+fn run<P: Packet, M: Maps>(
+    packet: &mut P,
+    node: &mut Node<M>,
+    room: &mut impl Room,
+    hook: Hook,
+    back: Exit,
+) -> Decision {
     let parsed = match parse(packet) {
         Ok(Some(parsed)) => parsed,
         Ok(None) => return Decision::untracked(Verdict::Pass),
         Err(reason) => return dropped(node, reason),
     };
-    let arrival = Arrival { hook, back, now: node.host.now() };
-    if !matches!(parsed.transport, Transport::Tcp | Transport::Udp) {
-        return match untracked(packet, node, &parsed, &arrival) {
-            Ok(verdict) => Decision::untracked(verdict),
-            Err(reason) => dropped(node, reason),
-        };
-    }
-    if let Some(flow) = node.conntrack.get(&parsed.tuple)
-        && flow.is_current(&parsed, arrival.now, node.config.epoch)
+    let now = node.host.now();
+    if matches!(parsed.transport, Transport::Tcp | Transport::Udp)
+        && let Some(flow) = node.conntrack.get(&parsed.tuple)
+        && flow.is_current(&parsed, now, node.config.epoch)
     {
-        let exit = arrival.exit(flow.exit());
+        let exit = settled(hook, flow.exit());
         let decision = decision(flow, status(flow), exit);
         return match translate(packet, &parsed, flow, exit) {
             Ok(()) => decision,
             Err(reason) => dropped(node, reason),
         };
     }
-    match slow(packet, node, &parsed, &arrival) {
-        Ok(decision) => decision,
+    let Some(work) = room.work() else { return Decision::untracked(Verdict::Pass) };
+    work.arrival = Arrival { hook, back, now };
+    match slow(packet, node, work) {
+        Ok(()) => work.decision,
         Err(reason) => dropped(node, reason),
     }
 }
 
-/// A packet that no connection is kept for: ICMP, fragments, other protocols.
-#[inline(always)]
-fn untracked<P: Packet, M: Maps>(
-    packet: &mut P,
-    node: &Node<M>,
-    parsed: &Parsed,
-    arrival: &Arrival,
-) -> Result<Verdict, DropReason> {
-    if parsed.tuple.destination.is_link_scope() {
-        return Ok(Verdict::Pass);
-    }
-    if crate::select::is_frontend_address(node, arrival.hook, &parsed.tuple.destination) {
-        return Err(match parsed.transport {
-            Transport::Fragment => DropReason::FragmentationNotSupported,
-            _ => DropReason::ServicePortNotFound,
-        });
-    }
-    let exit = arrival.exit(exit_to_plain(node, parsed));
-    hop(packet, parsed, exit)?;
-    Ok(exit.verdict())
-}
-
-/// A packet that opens a connection, or tells something new about one.
+/// A packet that opens a connection, tells something new about one, or has none.
+///
+/// It is parsed again, since keeping what the fast road parsed would cost that road's packets more.
 #[inline(never)]
 fn slow<P: Packet, M: Maps>(
     packet: &mut P,
     node: &mut Node<M>,
-    parsed: &Parsed,
-    arrival: &Arrival,
-) -> Result<Decision, DropReason> {
-    if parsed.tuple.destination.is_link_scope() {
-        return Ok(Decision::untracked(Verdict::Pass));
+    work: &mut Work,
+) -> Result<(), DropReason> {
+    parse_again(packet, work)?;
+    work.decision = Decision::untracked(Verdict::Pass);
+    if work.parsed.tuple.destination.is_link_scope() {
+        return Ok(());
     }
-    let known = node.conntrack.get(&parsed.tuple).cloned();
-    let mut opened = Status::New;
-    if let Some(flow) = known {
-        if stays(node, parsed, &flow, arrival) {
-            let exit = arrival.exit(flow.exit());
-            // First, since a packet that is dropped must not refresh what it belongs to.
-            ttl_after(parsed, exit)?;
-            let epoch = node.config.epoch;
-            match conntrack::refresh(
-                &mut node.conntrack,
-                parsed,
-                &flow,
-                arrival.back,
-                arrival.now,
-                epoch,
-            ) {
-                Twin::Lost => {
-                    node.conntrack.remove(&parsed.tuple);
-                    node.host.count(Metric::REAPED);
-                }
-                twin => {
-                    match twin {
-                        Twin::Restored => node.host.count(Metric::RESTORED),
-                        Twin::Missing => node.host.count(Metric::RESTORE_FAILED),
-                        Twin::Found | Twin::Lost => {}
-                    }
-                    translate(packet, parsed, &flow, exit)?;
-                    return Ok(decision(&flow, status(&flow), exit));
-                }
+    let tracked = matches!(work.parsed.transport, Transport::Tcp | Transport::Udp);
+    if !tracked || !connect(node, work)? {
+        return pass_on(packet, node, work);
+    }
+    send(packet, work)
+}
+
+/// Sends a packet on with the half of its connection that is in `work`.
+#[inline(never)]
+fn send<P: Packet>(packet: &mut P, work: &mut Work) -> Result<(), DropReason> {
+    let exit = work.exit(work.half.exit());
+    translate(packet, &work.parsed, &work.half, exit)?;
+    work.decision.verdict = exit.verdict();
+    work.decision.service = work.half.service;
+    work.decision.backend = work.half.backend;
+    Ok(())
+}
+
+#[inline(never)]
+fn parse_again<P: Packet>(packet: &P, work: &mut Work) -> Result<(), DropReason> {
+    work.parsed = parse(packet)?.ok_or(DropReason::InvalidPacket)?;
+    Ok(())
+}
+
+/// Leaves in `work.half` the half of the packet's connection, brought up to date or opened; `false`
+/// where the packet goes on without one.
+#[inline(always)]
+fn connect<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<bool, DropReason> {
+    work.decision.status = Status::New;
+    if let Some(flow) = find(&node.conntrack, &work.parsed.tuple) {
+        if stays(node, work, flow) {
+            work.decision.status = status(flow);
+            if go_on(node, work)? {
+                return Ok(true);
             }
         } else {
-            conntrack::close(&mut node.conntrack, &parsed.tuple, &flow);
+            conntrack::close(&mut node.conntrack, &work.parsed.tuple);
         }
-        opened = Status::Reopened;
+        work.decision.status = Status::Reopened;
     }
-    let flow = match open(node, parsed, arrival)? {
-        Some(flow) => flow,
-        None => return untracked(packet, node, parsed, arrival).map(Decision::untracked),
-    };
-    node.host.count(Metric::OPENED);
-    let exit = arrival.exit(flow.exit());
-    translate(packet, parsed, &flow, exit)?;
-    Ok(decision(&flow, opened, exit))
+    open(node, work)
 }
 
 /// Whether a connection goes on with this packet as it is, and is not to be opened anew.
 #[inline(always)]
-fn stays<M: Maps>(node: &mut Node<M>, parsed: &Parsed, flow: &Flow, arrival: &Arrival) -> bool {
+fn stays<M: Maps>(node: &Node<M>, work: &Work, flow: &Flow) -> bool {
+    let Work { parsed, arrival, .. } = work;
     if flow.is_over(parsed, arrival.now) {
         return false;
     }
@@ -200,83 +198,84 @@ fn stays<M: Maps>(node: &mut Node<M>, parsed: &Parsed, flow: &Flow, arrival: &Ar
     // middle of a TCP connection means nothing to another backend.
     let may_choose = matches!(parsed.transport, Transport::Udp) || is_syn(parsed);
     let original = matches!(flow.direction(), Direction::Original);
-    if flow.service == 0 || !original || !may_choose || flow.epoch() == node.config.epoch {
-        return true;
-    }
-    let fit = fitness(node, parsed, flow);
-    if !fit {
-        node.host.count(Metric::MOVED);
-    }
-    fit
+    let settled = flow.service == 0 || !original || !may_choose || flow.epoch() == node.config.epoch;
+    settled || is_fit(node, parsed, flow)
 }
 
-/// Opens a connection; `None` where the packet goes on without one.
-#[inline(always)]
-fn open<M: Maps>(
-    node: &mut Node<M>,
-    parsed: &Parsed,
-    arrival: &Arrival,
-) -> Result<Option<Flow>, DropReason> {
-    let reset = parsed.flags & tcp::RST != 0;
+/// Brings a connection up to date; `false` where it turns out to be half a connection whose other half
+/// now belongs to another.
+#[inline(never)]
+fn go_on<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<bool, DropReason> {
+    let Some(flow) = find(&node.conntrack, &work.parsed.tuple) else { return Ok(false) };
+    // First, since a packet that is dropped must not refresh what it belongs to.
+    ttl_after(&work.parsed, work.exit(flow.exit()))?;
+    match conntrack::refresh(&mut node.conntrack, work, node.config.epoch) {
+        Twin::Found => {}
+        Twin::Restored => node.host.count(Metric::RESTORED),
+        Twin::Missing => node.host.count(Metric::RESTORE_FAILED),
+        Twin::Lost => {
+            node.conntrack.remove(&work.parsed.tuple);
+            node.host.count(Metric::REAPED);
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Opens a connection; `false` where the packet goes on without one.
+#[inline(never)]
+fn open<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<bool, DropReason> {
+    let reset = work.parsed.flags & tcp::RST != 0;
     let mut attempt = 0;
     loop {
-        let opening = match select(node, arrival.hook, &parsed.tuple, attempt)? {
-            // A reset ends what is not there. Plain ones go on, since the ends may know more than
-            // this node does; those to a frontend would have to guess a backend.
-            Selected::Backend { .. } if reset => return Err(DropReason::CannotCreateFromPacket),
-            Selected::Plain if reset => return Ok(None),
-            Selected::Plain => Opening {
-                to: parsed.tuple,
-                service: 0,
-                backend: 0,
-                exit: exit_to_plain(node, parsed),
-                back: arrival.back,
-            },
-            Selected::Backend { service, id, backend } => Opening {
-                to: parsed.tuple.to(backend.address, backend.port),
-                service,
-                backend: id,
-                exit: exit_to_backend(node, &backend.address),
-                back: arrival.back,
-            },
-        };
-        ttl_after(parsed, arrival.exit(opening.exit))?;
-        let epoch = node.config.epoch;
-        match conntrack::open(&mut node.conntrack, parsed, &opening, arrival.now, epoch) {
-            Ok(flow) => return Ok(Some(flow)),
+        let selected = select(node, work, attempt)?;
+        match selected {
+            // A reset ends what is not there. One to a frontend would have to guess a backend; others
+            // go on, since the ends may know more than this node does.
+            Selected::Backend if reset => return Err(DropReason::CannotCreateFromPacket),
+            Selected::Plain if reset => return Ok(false),
+            Selected::Backend | Selected::Plain => {}
+        }
+        ttl_after(&work.parsed, work.exit(work.half.exit()))?;
+        match conntrack::open(&mut node.conntrack, work) {
+            Ok(()) => {
+                node.host.count(Metric::OPENED);
+                return Ok(true);
+            }
             Err(InsertError::Full) => return Err(DropReason::ConntrackInsertionFailed),
             // The packet was translated here already and has come round by the stack.
-            Err(InsertError::Exists) if !matches!(arrival.hook, Hook::FromPod) => return Ok(None),
+            Err(InsertError::Exists) if !matches!(work.arrival.hook, Hook::FromPod) => return Ok(false),
             Err(InsertError::Exists) => {}
         }
         attempt = attempt.wrapping_add(1);
-        if opening.backend == 0 || attempt >= ATTEMPTS {
+        if matches!(selected, Selected::Plain) || attempt >= ATTEMPTS {
             return Err(DropReason::ConntrackTupleConflict);
         }
     }
 }
 
+/// Sends a packet on without a connection: ICMP, fragments, other protocols.
+#[inline(never)]
+fn pass_on<P: Packet, M: Maps>(
+    packet: &mut P,
+    node: &Node<M>,
+    work: &mut Work,
+) -> Result<(), DropReason> {
+    let destination = &work.parsed.tuple.destination;
+    if is_frontend_address(node, work.arrival.hook, destination) {
+        return Err(match work.parsed.transport {
+            Transport::Fragment => DropReason::FragmentationNotSupported,
+            _ => DropReason::ServicePortNotFound,
+        });
+    }
+    let exit = work.exit(exit_to(node, destination, 0));
+    hop(packet, &work.parsed, exit)?;
+    work.decision = Decision::untracked(exit.verdict());
+    Ok(())
+}
+
 /// How many backends are tried for one connection when their reply tuples are taken.
 const ATTEMPTS: u32 = 4;
-
-/// The way of a packet that is not translated: to the pod if it is here, else as the stack knows.
-#[inline(always)]
-fn exit_to_plain<M: Maps>(node: &Node<M>, parsed: &Parsed) -> Exit {
-    match node.endpoints.get(&parsed.tuple.destination) {
-        Some(endpoint) => endpoint.exit(),
-        None => Exit::Stack,
-    }
-}
-
-/// The way to a backend: to the pod if it is here, else by the device that faces the other nodes.
-#[inline(always)]
-fn exit_to_backend<M: Maps>(node: &Node<M>, address: &crate::address::Address) -> Exit {
-    match node.endpoints.get(address) {
-        Some(endpoint) => endpoint.exit(),
-        None if node.config.uplink != 0 => Exit::Device(node.config.uplink),
-        None => Exit::Stack,
-    }
-}
 
 #[inline(always)]
 fn status(flow: &Flow) -> Status {

@@ -11,6 +11,7 @@ use crate::checksum::Fix;
 use crate::conntrack::Flow;
 use crate::drop_reason::DropReason;
 use crate::endpoint::Endpoint;
+use crate::hook::Work;
 use crate::service::{Service, ServiceKey};
 use crate::tuple::Tuple;
 use crate::verdict::IfIndex;
@@ -112,8 +113,6 @@ impl Metric {
     pub const RESTORE_FAILED: Self = Self(258);
     /// An orphaned half was removed, because its twin's key belongs to another connection now.
     pub const REAPED: Self = Self(259);
-    /// A connection was moved to another backend.
-    pub const MOVED: Self = Self(260);
 
     /// A drop for this reason.
     #[inline(always)]
@@ -128,7 +127,6 @@ impl Metric {
             Self::RESTORED => Some("CT_RESTORED"),
             Self::RESTORE_FAILED => Some("CT_RESTORE_FAILED"),
             Self::REAPED => Some("CT_REAPED"),
-            Self::MOVED => Some("CT_MOVED"),
             Self(n) => Some(DropReason::from_number(u8::try_from(n).ok()?)?.name()),
         }
     }
@@ -148,6 +146,12 @@ pod! {
         /// The device that faces the other nodes; 0 to leave the way there to the stack.
         pub uplink: IfIndex,
     }
+}
+
+/// A platform's room for [`Work`].
+pub trait Room {
+    /// The room; `None` never happens, but the kernel's verifier wants to see it handled.
+    fn work(&mut self) -> Option<&mut Work>;
 }
 
 /// Names the concrete types of a platform, nothing else.

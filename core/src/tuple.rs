@@ -53,6 +53,16 @@ impl Tuple {
         }
     }
 
+    /// Whether a packet with this tuple answers one with the other.
+    #[inline(always)]
+    pub fn is_reverse_of(&self, other: &Self) -> bool {
+        self.source == other.destination
+            && self.destination == other.source
+            && self.source_port == other.destination_port
+            && self.destination_port == other.source_port
+            && self.protocol == other.protocol
+    }
+
     /// The same tuple with another destination.
     #[inline(always)]
     pub const fn to(&self, destination: Address, destination_port: Be16) -> Self {

@@ -1,0 +1,68 @@
+//! Time, randomness and counters: the kernel's, or virtual ones under a verifier.
+
+use aya_ebpf::helpers::{bpf_get_prandom_u32, generated::bpf_ktime_get_coarse_ns};
+use twinpath_core::hash;
+use twinpath_core::seam::{Host, Metric, Nanos};
+
+use crate::maps::{CLOCK, METRICS};
+
+/// Set to 1 by the loader, before the program is loaded, to run on virtual time and seeded
+/// randomness. A constant to the kernel's verifier, which removes the branch not taken.
+#[unsafe(no_mangle)]
+static VERIFIED: u32 = 0;
+
+/// Whether this is a verified run.
+#[inline(always)]
+pub fn is_verified() -> bool {
+    // SAFETY: a read of a static. Volatile, because the loader changes it after compilation.
+    unsafe { core::ptr::read_volatile(&raw const VERIFIED) != 0 }
+}
+
+/// The virtual clock and dice of a verified run.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Clock {
+    /// The time.
+    pub now: Nanos,
+    /// The seed of the random sequence.
+    pub seed: u64,
+    /// How many numbers were drawn.
+    pub drawn: u64,
+}
+
+/// The kernel as a [`Host`].
+pub struct Kernel;
+
+impl Host for Kernel {
+    #[inline(always)]
+    fn now(&self) -> Nanos {
+        if is_verified() {
+            return CLOCK.get(0).map_or(0, |clock| clock.now);
+        }
+        // Monotonic and a few milliseconds coarse: timeouts are in seconds.
+        // SAFETY: a plain helper call.
+        unsafe { bpf_ktime_get_coarse_ns() }
+    }
+
+    #[inline(always)]
+    fn random(&mut self) -> u32 {
+        if is_verified() {
+            let Some(clock) = CLOCK.get_ptr_mut(0) else { return 0 };
+            // SAFETY: the pointer is to a live array element; a verified run is on one CPU.
+            let clock = unsafe { &mut *clock };
+            let number = hash::random(clock.seed, clock.drawn);
+            clock.drawn = clock.drawn.wrapping_add(1);
+            return number;
+        }
+        // SAFETY: a plain helper call.
+        unsafe { bpf_get_prandom_u32() }
+    }
+
+    #[inline(always)]
+    fn count(&mut self, metric: Metric) {
+        if let Some(slot) = METRICS.get_ptr_mut(metric.0) {
+            // SAFETY: the pointer is to this CPU's element, which nothing else writes.
+            unsafe { *slot = (*slot).wrapping_add(1) };
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! A packet in the kernel at a tc hook.
+
+use aya_ebpf::bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, __sk_buff};
+use aya_ebpf::helpers::generated::{bpf_l4_csum_replace, bpf_skb_pull_data};
+use twinpath_core::bytes::Pod;
+use twinpath_core::checksum::{Delta, Fix};
+use twinpath_core::drop_reason::DropReason;
+use twinpath_core::seam::{At, Packet};
+use twinpath_core::verdict::{Decision, IfIndex};
+
+/// The kernel's socket buffer. Packet pointers are taken anew for every access, because helpers make
+/// old ones void.
+pub struct Skb(pub *mut __sk_buff);
+
+impl Skb {
+    /// The device that the packet has come by.
+    #[inline(always)]
+    pub fn ingress(&self) -> IfIndex {
+        // SAFETY: the context is valid for the run of the program.
+        unsafe { (*self.0).ifindex }
+    }
+
+    /// Leaves the decision where a test run finds it: in the scratch words of the packet.
+    #[inline(always)]
+    pub fn report(&self, decision: &Decision) {
+        // SAFETY: as above; the scratch words may be written at tc hooks.
+        unsafe { (*self.0).cb = decision.to_words() };
+    }
+
+    /// A pointer to the bytes from `at`, `size` of them proven to be there.
+    #[inline(always)]
+    fn at(&self, at: At, size: usize) -> Option<*mut u8> {
+        let at = at.0 & (At::LIMIT - 1); // the verifier wants to see a bound
+        if let Some(start) = self.linear(at, size) {
+            return Some(start);
+        }
+        // The header lies in a fragment page of the buffer, or beyond the end.
+        if !pull(self.0, at + size) {
+            return None;
+        }
+        self.linear(at, size)
+    }
+
+    #[inline(always)]
+    fn linear(&self, at: usize, size: usize) -> Option<*mut u8> {
+        // SAFETY: as above.
+        let (data, end) = unsafe { ((*self.0).data as usize, (*self.0).data_end as usize) };
+        let start = data + at;
+        if start + size > end { None } else { Some(start as *mut u8) }
+    }
+}
+
+/// Makes the first `length` bytes of the packet directly accessible; whether they are there.
+#[inline(never)]
+fn pull(skb: *mut __sk_buff, length: usize) -> bool {
+    // SAFETY: the context is valid for the run of the program.
+    unsafe { length <= (*skb).len as usize && bpf_skb_pull_data(skb, length as u32) == 0 }
+}
+
+impl Packet for Skb {
+    #[inline(always)]
+    fn length(&self) -> usize {
+        // SAFETY: as above.
+        unsafe { (*self.0).len as usize }
+    }
+
+    #[inline(always)]
+    fn load<T: Pod>(&self, at: At) -> Result<T, DropReason> {
+        let start = self.at(at, size_of::<T>()).ok_or(DropReason::InvalidPacket)?;
+        // SAFETY: the bytes are there, and any bit pattern is a value.
+        Ok(unsafe { start.cast::<T>().read_unaligned() })
+    }
+
+    #[inline(always)]
+    fn store<T: Pod>(&mut self, at: At, value: T) -> Result<(), DropReason> {
+        let start = self.at(at, size_of::<T>()).ok_or(DropReason::WriteError)?;
+        // SAFETY: the bytes are there.
+        unsafe { start.cast::<T>().write_unaligned(value) };
+        Ok(())
+    }
+
+    /// By the kernel's helper: only the kernel knows whether the checksum is partial.
+    #[inline(always)]
+    fn mend(&mut self, checksum: At, fix: Fix) -> Result<(), DropReason> {
+        let udp = if fix.udp { u64::from(BPF_F_MARK_MANGLED_0) } else { 0 };
+        let steps = [(fix.addresses, u64::from(BPF_F_PSEUDO_HDR)), (fix.ports, 0)];
+        for (Delta(delta), flags) in steps {
+            if delta == 0 {
+                continue;
+            }
+            let at = checksum.0 as u32;
+            // SAFETY: a plain helper call; size 0 in the flags says that `to` is a difference.
+            if unsafe { bpf_l4_csum_replace(self.0, at, 0, u64::from(delta), flags | udp) } != 0 {
+                return Err(DropReason::WriteError);
+            }
+        }
+        Ok(())
+    }
+}
