@@ -1,0 +1,190 @@
+//! From tables as they are to tables as they should be, one write at a time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+
+use twinpath_core::address::Address;
+use twinpath_core::backend::{Backend, BackendId};
+use twinpath_core::endpoint::Endpoint;
+use twinpath_core::seam::Config;
+use twinpath_core::service::{Algorithm, Service, ServiceKey};
+
+use crate::tables::Desired;
+
+/// A change of one entry of one table; `None` takes it out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// A backend.
+    Backend(BackendId, Option<Backend>),
+    /// A frontend, a slot, or the entry of an address.
+    Service(ServiceKey, Option<Service>),
+    /// An entry of the Maglev table, by its index in the whole table; backend 0 is none.
+    Maglev(u32, BackendId),
+    /// An address of the node.
+    Endpoint(Address, Option<Endpoint>),
+    /// The configuration, as a whole.
+    Config(Config),
+}
+
+/// Tables that can be written: the simulator's, the kernel's, or a [`Desired`].
+pub trait Target {
+    /// Why a write failed.
+    type Error;
+    /// Does one write. Doing it twice is the same as doing it once.
+    fn write(&mut self, write: &Write) -> Result<(), Self::Error>;
+}
+
+/// Does all writes, in order; stops at the first that fails.
+///
+/// Packets may be handled between any two of them: see [`diff`].
+pub fn apply<T: Target>(target: &mut T, writes: &[Write]) -> Result<(), T::Error> {
+    writes.iter().try_for_each(|write| target.write(write))
+}
+
+impl Target for Desired {
+    type Error = Infallible;
+
+    fn write(&mut self, write: &Write) -> Result<(), Infallible> {
+        match *write {
+            Write::Backend(id, value) => put(&mut self.backends, id, value),
+            Write::Service(key, value) => put(&mut self.services, key, value),
+            Write::Endpoint(address, value) => put(&mut self.endpoints, address, value),
+            Write::Config(config) => self.config = config,
+            Write::Maglev(index, backend) => {
+                let index = index as usize;
+                if index >= self.maglev.len() {
+                    self.maglev.resize(index + 1, 0);
+                }
+                if let Some(entry) = self.maglev.get_mut(index) {
+                    *entry = backend;
+                }
+                let used = self.maglev.iter().rposition(|id| *id != 0).map_or(0, |last| last + 1);
+                self.maglev.truncate(used);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn put<K: Ord, V>(table: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
+    match value {
+        Some(value) => table.insert(key, value),
+        None => table.remove(&key),
+    };
+}
+
+/// The writes that turn `from` into `to`; none where they agree, whatever their epochs. The last one
+/// sets the epoch to that of `from` and one, so that connections look at their backends again.
+///
+/// Packets are handled while the writes are done, so after each of them
+/// - every slot and every entry of the Maglev table names a backend that is there, or none,
+/// - every frontend has the slots that it counts,
+/// - no frontend reads a slice of the Maglev table that belongs to another service,
+/// - an address with frontends has its entry.
+pub fn diff(from: &Desired, to: &Desired) -> Vec<Write> {
+    let config = Config { epoch: from.config.epoch, ..to.config };
+    let resized = from.config.maglev_size != to.config.maglev_size;
+    let mut writes = Vec::new();
+
+    // What others will refer to. A backend that starts to drain does so at the end, when no slot is
+    // left that names it. An endpoint goes in before the frontends, since a connection remembers the way.
+    for (id, backend) in changed(&from.backends, &to.backends) {
+        if backend.is_active() || !from.backends.contains_key(id) {
+            writes.push(Write::Backend(*id, Some(*backend)));
+        }
+    }
+    for (address, endpoint) in changed(&from.endpoints, &to.endpoints) {
+        writes.push(Write::Endpoint(*address, Some(*endpoint)));
+    }
+
+    // Frontends that go, and frontends that leave their slice: those choose at random in the
+    // meantime, for which their slots are all there.
+    let mut meantime = BTreeSet::new();
+    for (key, old) in from.services.iter().filter(|(key, _)| is_master(key)) {
+        match to.services.get(key) {
+            None => writes.push(Write::Service(*key, None)),
+            Some(new) => {
+                let stays = is_maglev(new) && new.maglev == old.maglev && !resized;
+                if is_maglev(old) && !stays {
+                    let random = Service::master(old.id, old.count, Algorithm::Random, 0);
+                    writes.push(Write::Service(*key, Some(random)));
+                    meantime.insert(*key);
+                }
+            }
+        }
+    }
+
+    for (key, slot) in changed(&from.services, &to.services).filter(|(key, _)| is_slot(key)) {
+        writes.push(Write::Service(*key, Some(*slot)));
+    }
+    let entries = from.maglev.len().max(to.maglev.len());
+    for (index, at) in (0..entries).zip(0_u32..) {
+        let entry = |table: &Desired| table.maglev.get(index).copied().unwrap_or(0);
+        if entry(from) != entry(to) {
+            writes.push(Write::Maglev(at, entry(to)));
+        }
+    }
+    if resized {
+        writes.push(Write::Config(config));
+    }
+
+    // What refers to it. The entry of an address sorts before the frontends on it.
+    for (key, new) in to.services.iter().filter(|(key, _)| !is_slot(key)) {
+        if from.services.get(key) != Some(new) || meantime.contains(key) {
+            writes.push(Write::Service(*key, Some(*new)));
+        }
+    }
+
+    // What nothing refers to any more.
+    for key in removed(&from.services, &to.services).filter(|key| !is_master(key)) {
+        writes.push(Write::Service(*key, None));
+    }
+    for address in removed(&from.endpoints, &to.endpoints) {
+        writes.push(Write::Endpoint(*address, None));
+    }
+    for (id, backend) in changed(&from.backends, &to.backends) {
+        if !backend.is_active() && from.backends.contains_key(id) {
+            writes.push(Write::Backend(*id, Some(*backend)));
+        }
+    }
+    for id in removed(&from.backends, &to.backends) {
+        writes.push(Write::Backend(*id, None));
+    }
+
+    if !writes.is_empty() || from.config != config {
+        writes.push(Write::Config(Config { epoch: config.epoch.wrapping_add(1), ..config }));
+    }
+    writes
+}
+
+/// Entries of `to` that `from` has not, or has with another value.
+fn changed<'a, K: Ord, V: PartialEq>(
+    from: &'a BTreeMap<K, V>,
+    to: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = (&'a K, &'a V)> {
+    to.iter().filter(|(key, value)| from.get(key) != Some(value))
+}
+
+/// Keys of `from` that `to` has not.
+fn removed<'a, K: Ord, V>(
+    from: &'a BTreeMap<K, V>,
+    to: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = &'a K> {
+    from.keys().filter(|key| !to.contains_key(key))
+}
+
+const fn is_slot(key: &ServiceKey) -> bool {
+    key.slot != 0
+}
+
+/// Whether this is a frontend; not a slot, not the entry of an address.
+const fn is_master(key: &ServiceKey) -> bool {
+    key.slot == 0 && key.protocol != 0
+}
+
+const fn is_maglev(service: &Service) -> bool {
+    service.algorithm == Algorithm::Maglev as u8
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+//! Nodes and pods.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::parse::{Report, address, range};
+use super::{Node, Pod, State};
+use crate::objects::ObjectName;
+use crate::problem::Problem;
+use crate::read::Objects;
+
+pub(super) fn nodes(objects: &Objects, state: &mut State, problems: &mut Vec<Problem>) {
+    for (name, object) in &objects.nodes {
+        let mut report = Report::new(problems, &object.file, "Node", name);
+        let mut node = Node::default();
+        for entry in &object.value.status.addresses {
+            if entry.r#type.as_deref() == Some("InternalIP") {
+                let text = entry.address.as_deref().unwrap_or_default();
+                node.addresses.extend(report.check("InternalIP", address(text)));
+            }
+        }
+        if node.addresses.is_empty() {
+            report.warning("has no InternalIP in status.addresses; packets to it go by the stack");
+        }
+        let spec = &object.value.spec;
+        let single = spec.pod_cidr.iter().filter(|_| spec.pod_cidrs.is_empty());
+        for text in spec.pod_cidrs.iter().chain(single) {
+            node.pod_ranges.extend(report.check("podCIDRs", range(text)));
+        }
+        state.nodes.insert(name.name.clone(), node);
+    }
+}
+
+pub(super) fn pods(objects: &Objects, state: &mut State, problems: &mut Vec<Problem>) {
+    for (name, object) in &objects.pods {
+        let mut report = Report::new(problems, &object.file, "Pod", name);
+        let (spec, status) = (&object.value.spec, &object.value.status);
+        // The addresses of a finished pod belong to others, or will.
+        if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
+            continue;
+        }
+        let single = status.pod_ip.as_deref().filter(|_| status.pod_ips.is_empty());
+        let texts = status.pod_ips.iter().filter_map(|ip| ip.ip.as_deref()).chain(single);
+        let mut addresses = Vec::new();
+        for text in texts.filter(|text| !text.is_empty()) {
+            addresses.extend(report.check("podIPs", address(text)));
+        }
+        let node = spec.node_name.clone().unwrap_or_default();
+        // Waiting for a node or for its addresses.
+        if node.is_empty() || addresses.is_empty() {
+            continue;
+        }
+        let pod = Pod { name: name.clone(), addresses, node, host_network: spec.host_network };
+        state.pods.insert(name.clone(), pod);
+    }
+}
+
+/// Adds the pods and nodes that only endpoints and pods mention: a dump may have been taken without.
+pub(super) fn mentioned(objects: &Objects, state: &mut State) {
+    let own: BTreeSet<IpAddr> =
+        state.nodes.values().flat_map(|node| node.addresses.iter().copied()).collect();
+    let State { services, nodes, pods } = state;
+    for endpoint in services.values().flat_map(|port| &port.endpoints) {
+        let Some(node) = &endpoint.node else { continue };
+        if !nodes.contains_key(node) {
+            nodes.insert(node.clone(), Node::default());
+        }
+        let Some(name) = &endpoint.pod else { continue };
+        // Of one that was given and left out, the endpoint is out of date.
+        if objects.pods.contains_key(name) {
+            continue;
+        }
+        mention(pods, name, node, endpoint.address, own.contains(&endpoint.address));
+    }
+    for pod in pods.values() {
+        if !nodes.contains_key(&pod.node) {
+            nodes.insert(pod.node.clone(), Node::default());
+        }
+    }
+}
+
+fn mention(
+    pods: &mut std::collections::BTreeMap<ObjectName, Pod>,
+    name: &ObjectName,
+    node: &str,
+    address: IpAddr,
+    host_network: bool,
+) {
+    let pod = pods.entry(name.clone()).or_insert_with(|| Pod {
+        name: name.clone(),
+        addresses: Vec::new(),
+        node: node.to_owned(),
+        host_network,
+    });
+    if !pod.addresses.contains(&address) {
+        pod.addresses.push(address);
+    }
+}

@@ -1,0 +1,92 @@
+//! Which service has which slice of the Maglev table, and what is in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use twinpath_core::backend::BackendId;
+use twinpath_core::service::ServiceId;
+
+use super::{BackendKey, Options};
+use crate::maglev::{self, Size};
+
+/// A service port, and whether the slice is that of its IPv4 backends.
+pub(super) type SliceOwner = (ServiceId, bool);
+
+/// The slices in use. A service keeps its slice while it exists.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Slices {
+    owners: BTreeMap<SliceOwner, Slice>,
+    taken: BTreeSet<u32>,
+}
+
+/// A slice. Its contents are kept, since they are the same for every node and seldom change.
+#[derive(Clone, Debug)]
+pub(super) struct Slice {
+    /// Its place in the table, in slices.
+    pub(super) index: u32,
+    made_from: (Vec<BackendId>, Size, u32),
+    entries: Vec<BackendId>,
+}
+
+impl Slices {
+    /// Frees the slices of all others.
+    pub(super) fn retain(&mut self, live: &BTreeSet<SliceOwner>) {
+        let taken = &mut self.taken;
+        self.owners.retain(|owner, slice| {
+            let keep = live.contains(owner);
+            if !keep {
+                taken.remove(&slice.index);
+            }
+            keep
+        });
+    }
+
+    /// The slice of a service with these backends.
+    pub(super) fn fill(
+        &mut self,
+        owner: SliceOwner,
+        backends: &[(BackendId, BackendKey)],
+        options: &Options,
+    ) -> &Slice {
+        let Self { owners, taken } = self;
+        let slice = owners.entry(owner).or_insert_with(|| {
+            // The first number that is missing.
+            let index = taken.iter().zip(0..).find(|(used, n)| *used != n);
+            let index = index.map_or(taken.len() as u32, |(_, n)| n);
+            taken.insert(index);
+            let made_from = (Vec::new(), options.maglev_size, options.hash_seed);
+            Slice { index, made_from, entries: Vec::new() }
+        });
+        let ids = backends.iter().map(|(id, _)| *id).collect();
+        let made_from = (ids, options.maglev_size, options.hash_seed);
+        if slice.made_from != made_from {
+            slice.entries = entries(backends, options);
+            slice.made_from = made_from;
+        }
+        slice
+    }
+}
+
+impl Slice {
+    /// Puts the slice in its place in the whole table.
+    pub(super) fn copy_to(&self, table: &mut Vec<BackendId>, size: Size) {
+        let start = self.index as usize * size.get() as usize;
+        let end = start + self.entries.len();
+        if table.len() < end {
+            table.resize(end, 0);
+        }
+        if let Some(place) = table.get_mut(start..end) {
+            place.copy_from_slice(&self.entries);
+        }
+    }
+}
+
+fn entries(backends: &[(BackendId, BackendKey)], options: &Options) -> Vec<BackendId> {
+    let names: Vec<String> = backends
+        .iter()
+        .map(|(_, (address, port, protocol))| format!("{address}:{port}/{protocol}"))
+        .collect();
+    maglev::table(&names, options.maglev_size, options.hash_seed)
+        .into_iter()
+        .filter_map(|index| backends.get(index).map(|(id, _)| *id))
+        .collect()
+}
