@@ -104,8 +104,10 @@ pub fn diff(from: &Desired, to: &Desired) -> Vec<Write> {
         match to.services.get(key) {
             None => writes.push(Write::Service(*key, None)),
             Some(new) => {
-                let stays = is_maglev(new) && new.maglev == old.maglev && !resized;
-                if is_maglev(old) && !stays {
+                let reads = old.count > 0 && is_maglev(old);
+                let goes_on =
+                    new.count > 0 && is_maglev(new) && new.maglev == old.maglev && !resized;
+                if reads && !goes_on {
                     let random = Service::master(old.id, old.count, Algorithm::Random, 0);
                     writes.push(Write::Service(*key, Some(random)));
                     meantime.insert(*key);

@@ -110,3 +110,90 @@ fn hash(name: &[u8], seed: u32, which: u8) -> u64 {
     let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(count: usize) -> Vec<String> {
+        (0..count).map(|i| format!("10.244.{}.{}:8080/TCP", i / 250, i % 250 + 1)).collect()
+    }
+
+    fn owners(names: &[String], size: u32, seed: u32) -> Vec<String> {
+        let table = table(names, Size::new(size).unwrap(), seed);
+        table.into_iter().map(|index| names[index].clone()).collect()
+    }
+
+    #[test]
+    fn sizes_are_primes_in_range() {
+        for size in [3, 5, 251, 1021, 4093, 16381, 65521, 131_071, Size::default().get()] {
+            assert_eq!(Size::new(size).map(Size::get), Ok(size));
+        }
+        for size in [0, 1, 2, 4, 9, 25, 121, 1024, 4087, 16383, 131_101, u32::MAX] {
+            assert_eq!(Size::new(size), Err(SizeError(size)));
+        }
+        assert!(SizeError(9).to_string().starts_with("9 is no prime number from 3 to 131071"));
+    }
+
+    #[test]
+    fn every_entry_is_taken() {
+        for (count, size) in [(1, 3), (2, 3), (3, 3), (7, 251), (100, 251), (300, 251)] {
+            let table = table(&names(count), Size::new(size).unwrap(), 1);
+            assert_eq!(table.len(), size as usize, "{count} of {size}");
+            assert!(table.iter().all(|index| *index < count), "{count} of {size}");
+        }
+        assert_eq!(table::<String>(&[], Size::default(), 1), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn the_order_of_names_does_not_matter() {
+        let forward = names(9);
+        let backward: Vec<String> = forward.iter().rev().cloned().collect();
+        assert_eq!(owners(&forward, 1021, 5), owners(&backward, 1021, 5));
+    }
+
+    #[test]
+    fn the_seed_matters() {
+        assert_ne!(owners(&names(9), 1021, 5), owners(&names(9), 1021, 6));
+    }
+
+    #[test]
+    fn shares_are_equal() {
+        // All take as many turns, but for the last one: shares differ by one entry at most, which is
+        // within 1 % of a share from 100 entries for each backend on.
+        for (count, size) in [(2, 251), (10, 1021), (40, 4093), (163, 16381)] {
+            let mut shares = vec![0_u32; count];
+            for index in table(&names(count), Size::new(size).unwrap(), 3) {
+                shares[index] += 1;
+            }
+            let (least, most) = (shares.iter().min().unwrap(), shares.iter().max().unwrap());
+            assert!(most - least <= 1, "{count} of {size}: {least} to {most}");
+        }
+    }
+
+    #[test]
+    fn few_entries_move_when_a_backend_goes() {
+        // Beyond the entries of the one that went, which have to move, these share of all others may.
+        // Measured over these tables: 2.0 % on average, 2.8 % at most.
+        let mut total = 0.0;
+        let mut tables = 0.0;
+        for (count, size) in [(5, 1021), (10, 1021), (20, 4093), (40, 4093)] {
+            for gone in 0..count {
+                let before = names(count);
+                let mut after = before.clone();
+                let gone = after.remove(gone);
+                let pairs: Vec<_> =
+                    std::iter::zip(owners(&before, size, 9), owners(&after, size, 9))
+                        .filter(|(old, _)| *old != gone)
+                        .collect();
+                let moved = pairs.iter().filter(|(old, new)| old != new).count();
+                let share = moved as f64 / pairs.len() as f64;
+                assert!(share < 0.035, "{gone} of {count}: {share}");
+                total += share;
+                tables += 1.0;
+            }
+        }
+        let average = total / tables;
+        assert!(average < 0.025, "{average}");
+    }
+}

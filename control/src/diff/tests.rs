@@ -1,1 +1,320 @@
+use std::net::IpAddr;
 
+use proptest::prelude::*;
+
+use super::*;
+use crate::maglev::Size;
+use crate::model::{
+    self, Frontend, FrontendKind, Pod, PortName, Protocol, ServiceKind, ServicePort, State,
+};
+use crate::objects::ObjectName;
+use crate::tables::{Devices, Options, Planner};
+
+/// What [`diff`] promises of the tables after each write.
+fn check(tables: &Desired, from: &Desired, to: &Desired) -> Result<(), String> {
+    let size = tables.config.maglev_size;
+    for (index, id) in tables.maglev.iter().enumerate() {
+        if *id != 0 && !tables.backends.contains_key(id) {
+            return Err(format!("entry {index} names backend {id}"));
+        }
+    }
+    for (key, service) in &tables.services {
+        if is_slot(key) {
+            if !tables.backends.contains_key(&service.backend) {
+                return Err(format!("{key:?} names backend {}", service.backend));
+            }
+            continue;
+        }
+        if !is_master(key) {
+            continue;
+        }
+        if !tables.services.contains_key(&ServiceKey::address(key.address)) {
+            return Err(format!("{key:?}: its address has no entry"));
+        }
+        for slot in 1..=service.count {
+            if !tables.services.contains_key(&key.slot(slot)) {
+                return Err(format!("{key:?} counts {} and has no slot {slot}", service.count));
+            }
+        }
+        let own = |id: u32| {
+            [from, to].iter().any(|desired| {
+                (1..=u16::MAX)
+                    .map_while(|slot| desired.services.get(&key.slot(slot)))
+                    .any(|slot| slot.backend == id)
+            })
+        };
+        let start = service.maglev * size;
+        for index in (start..start + size).filter(|_| is_maglev(service) && service.count > 0) {
+            let id = tables.maglev.get(index as usize).copied().unwrap_or(0);
+            if !own(id) {
+                return Err(format!("{key:?} reads {id} in slice {}", service.maglev));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Goes from one to the other, checking on the way.
+fn walk(from: &Desired, to: &Desired) -> Result<(Desired, Vec<Write>), String> {
+    let writes = diff(from, to);
+    let mut tables = from.clone();
+    for (index, write) in writes.iter().enumerate() {
+        let Ok(()) = tables.write(write);
+        check(&tables, from, to)
+            .map_err(|text| format!("{text}, after {:?}", &writes[..=index]))?;
+        let is_last = index + 1 == writes.len();
+        let raised = tables.config.epoch != from.config.epoch;
+        if raised != is_last {
+            return Err(format!("epoch {} after write {index}", tables.config.epoch));
+        }
+    }
+    let epoch = from.config.epoch.wrapping_add(u32::from(!writes.is_empty()));
+    let expected = Desired { config: Config { epoch, ..to.config }, ..to.clone() };
+    if tables != expected {
+        return Err(format!("{tables:?} is not {expected:?}"));
+    }
+    Ok((tables, writes))
+}
+
+struct Numbered;
+
+impl Devices for Numbered {
+    fn pod(&self, _node: &str, pod: &Pod) -> Option<u32> {
+        let number = pod.name.name.parse().unwrap_or(0_u32);
+        (number % 5 != 4).then_some(10 + number)
+    }
+
+    fn uplink(&self, node: &str) -> u32 {
+        u32::from(node == "b") + 1
+    }
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// A service, given by the first byte of its address and by the states of its endpoints: ready,
+/// draining, or neither.
+fn service(
+    number: u8,
+    v6: bool,
+    algorithm: Option<Algorithm>,
+    endpoints: &[(u8, u8)],
+) -> (PortName, ServicePort) {
+    let name = PortName {
+        service: ObjectName::new("default", &format!("s{number}")),
+        port: String::new(),
+        protocol: Protocol::Tcp,
+    };
+    let frontend = |address| Frontend { kind: FrontendKind::ClusterIp, address, port: 80 };
+    let mut frontends = vec![frontend(ip(&format!("10.96.0.{}", number % 4)))];
+    frontends[0].port += u16::from(number);
+    if v6 {
+        frontends.push(frontend(ip(&format!("fd00:96::{number}"))));
+    }
+    let mut all = Vec::new();
+    for (address, state) in endpoints {
+        for prefix in ["10.244.0.", "fd00:244::"] {
+            all.push(model::Endpoint {
+                address: ip(&format!("{prefix}{address}")),
+                port: 8080,
+                ready: *state == 0,
+                serving: *state < 2,
+                terminating: *state > 0,
+                node: None,
+                pod: None,
+            });
+        }
+    }
+    let port = ServicePort {
+        kind: ServiceKind::ClusterIp,
+        port: 80,
+        target: model::Target::Number(8080),
+        frontends,
+        algorithm,
+        endpoints: all,
+    };
+    (name, port)
+}
+
+fn pod(number: u8) -> (ObjectName, Pod) {
+    let name = ObjectName::new("default", &number.to_string());
+    let addresses = vec![ip(&format!("10.244.0.{number}")), ip(&format!("fd00:244::{number}"))];
+    let node = if number % 3 == 0 { "b" } else { "a" }.to_owned();
+    (name.clone(), Pod { name, addresses, node, host_network: number % 7 == 6 })
+}
+
+fn states() -> impl Strategy<Value = State> {
+    let algorithm = prop_oneof![
+        Just(None),
+        Just(Some(Algorithm::Random)),
+        Just(Some(Algorithm::Maglev)),
+        Just(Some(Algorithm::Maglev))
+    ];
+    let endpoints = proptest::collection::btree_map(0_u8..8, 0_u8..3, 0..5);
+    let services =
+        proptest::collection::btree_map(0_u8..6, (any::<bool>(), algorithm, endpoints), 0..5);
+    let pods = proptest::collection::btree_set(0_u8..8, 0..6);
+    (services, pods).prop_map(|(services, pods)| State {
+        services: services
+            .into_iter()
+            .map(|(number, (v6, algorithm, endpoints))| {
+                let endpoints: Vec<(u8, u8)> = endpoints.into_iter().collect();
+                service(number, v6, algorithm, &endpoints)
+            })
+            .collect(),
+        pods: pods.into_iter().map(pod).collect(),
+        ..State::default()
+    })
+}
+
+fn options() -> impl Strategy<Value = Options> {
+    let size = prop_oneof![4 => Just(11), 1 => Just(7)];
+    let algorithm = prop_oneof![Just(Algorithm::Random), Just(Algorithm::Maglev)];
+    (size, algorithm, 0_u32..2).prop_map(|(size, algorithm, hash_seed)| Options {
+        algorithm,
+        maglev_size: Size::new(size).unwrap(),
+        hash_seed,
+    })
+}
+
+proptest! {
+    /// Two nodes with one planner, each at its own pace through states of its own.
+    #[test]
+    fn every_write_leaves_tables_that_can_be_used(
+        steps in proptest::collection::vec((any::<bool>(), states(), options()), 1..8),
+        epoch in prop_oneof![Just(0), Just(u32::MAX)],
+    ) {
+        let mut planner = Planner::default();
+        let mut nodes = [Desired::default(), Desired::default()];
+        nodes[0].config.epoch = epoch;
+        for (second, state, options) in &steps {
+            let tables = &mut nodes[usize::from(*second)];
+            let name = if *second { "b" } else { "a" };
+            let to = planner.plan(state, name, &Numbered, options);
+            match walk(tables, &to) {
+                Ok((new, _)) => *tables = new,
+                Err(text) => prop_assert!(false, "{}", text),
+            }
+            prop_assert_eq!(diff(tables, &to), vec![]);
+        }
+    }
+}
+
+/// Plans of two states by one planner.
+fn plans(states: &[(State, Options)]) -> Vec<Desired> {
+    let mut planner = Planner::default();
+    states.iter().map(|(state, options)| planner.plan(state, "a", &Numbered, options)).collect()
+}
+
+fn state(services: &[(PortName, ServicePort)]) -> State {
+    State { services: services.iter().cloned().collect(), ..State::default() }
+}
+
+const MAGLEV: Option<Algorithm> = Some(Algorithm::Maglev);
+
+#[test]
+fn a_slice_changes_hands_behind_its_old_owner() {
+    // Slice 0 is that of the first service, then that of the second.
+    let old = state(&[service(1, false, MAGLEV, &[(1, 0), (2, 0)])]);
+    let new = state(&[service(2, false, MAGLEV, &[(3, 0), (4, 0)])]);
+    let options = Options::default();
+    let plans = plans(&[(old, options), (new, options)]);
+    let (_, writes) = walk(&plans[0], &plans[1]).unwrap();
+    let first = writes.iter().position(|write| matches!(write, Write::Maglev(..))).unwrap();
+    let gone = writes
+        .iter()
+        .position(|write| matches!(write, Write::Service(key, None) if is_master(key)));
+    assert!(gone.unwrap() < first);
+}
+
+#[test]
+fn two_services_that_swap_slices_choose_at_random_meanwhile() {
+    let one = service(1, false, MAGLEV, &[(1, 0), (2, 0)]);
+    let two = service(2, false, MAGLEV, &[(3, 0), (4, 0)]);
+    let both = state(&[one.clone(), two.clone()]);
+    let options = Options::default();
+    let mut planner = Planner::default();
+    let mut plan = |state: &State| planner.plan(state, "a", &Numbered, &options);
+    let before = plan(&both);
+    plan(&state(&[two]));
+    plan(&state(&[]));
+    plan(&state(&[service(2, false, MAGLEV, &[(3, 0), (4, 0)])]));
+    let after = plan(&both);
+    assert_ne!(before.services, after.services);
+    let (_, writes) = walk(&before, &after).unwrap();
+    let random = |write: &&Write| matches!(write, Write::Service(_, Some(master)) if master.count == 2 && !is_maglev(master));
+    assert_eq!(writes.iter().filter(random).count(), 2);
+}
+
+#[test]
+fn another_size_of_the_maglev_table() {
+    let cluster =
+        state(&[service(1, true, MAGLEV, &[(1, 0)]), service(2, true, MAGLEV, &[(2, 0)])]);
+    let sized = |size| Options { maglev_size: Size::new(size).unwrap(), ..Options::default() };
+    let plans = plans(&[(cluster.clone(), sized(251)), (cluster, sized(11))]);
+    walk(&plans[0], &plans[1]).unwrap();
+    walk(&plans[1], &plans[0]).unwrap();
+}
+
+#[test]
+fn the_order_of_a_small_change() {
+    // Backend 2 starts to drain, backend 3 comes.
+    let old = state(&[service(1, false, None, &[(1, 0), (2, 0)])]);
+    let new = state(&[service(1, false, None, &[(2, 1), (3, 0)])]);
+    let options = Options::default();
+    let plans = plans(&[(old, options), (new, options)]);
+    let (_, writes) = walk(&plans[0], &plans[1]).unwrap();
+    let shown: Vec<String> = writes
+        .iter()
+        .map(|write| match write {
+            Write::Backend(id, Some(backend)) => format!("backend {id} state {}", backend.state),
+            Write::Backend(id, None) => format!("no backend {id}"),
+            Write::Service(key, Some(service)) if is_slot(key) => {
+                format!("slot {} is {}", key.slot, service.backend)
+            }
+            Write::Service(key, None) if is_slot(key) => format!("no slot {}", key.slot),
+            Write::Service(_, Some(service)) => format!("count {}", service.count),
+            Write::Config(config) => format!("epoch {}", config.epoch),
+            other => format!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "backend 3 state 0",
+            "slot 1 is 3",
+            "count 1",
+            "no slot 2",
+            "backend 2 state 1",
+            "no backend 1",
+            "epoch 1"
+        ]
+    );
+}
+
+#[test]
+fn a_write_that_fails_stops_the_rest() {
+    struct Broken(u32);
+    impl Target for Broken {
+        type Error = u32;
+        fn write(&mut self, _: &Write) -> Result<(), u32> {
+            self.0 += 1;
+            if self.0 == 2 { Err(self.0) } else { Ok(()) }
+        }
+    }
+    let mut target = Broken(0);
+    assert_eq!(apply(&mut target, &[Write::Maglev(0, 0); 3]), Err(2));
+    assert_eq!(target.0, 2);
+}
+
+#[test]
+fn the_last_backend_goes() {
+    let old = state(&[service(1, true, MAGLEV, &[(1, 0)])]);
+    let new = state(&[service(1, true, MAGLEV, &[])]);
+    let options = Options::default();
+    let plans = plans(&[(old, options), (new, options)]);
+    walk(&plans[0], &plans[1]).unwrap();
+    walk(&plans[1], &plans[0]).unwrap();
+    assert_eq!(diff(&plans[1], &plans[1]), vec![]);
+}

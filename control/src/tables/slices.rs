@@ -69,6 +69,9 @@ impl Slices {
 impl Slice {
     /// Puts the slice in its place in the whole table.
     pub(super) fn copy_to(&self, table: &mut Vec<BackendId>, size: Size) {
+        if self.entries.is_empty() {
+            return;
+        }
         let start = self.index as usize * size.get() as usize;
         let end = start + self.entries.len();
         if table.len() < end {
