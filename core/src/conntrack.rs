@@ -20,9 +20,9 @@
 use crate::backend::{Backend, BackendId};
 use crate::bytes::{Racy, pod};
 use crate::checksum::Deltas;
+use crate::hook::Work;
 use crate::parse::Parsed;
 use crate::seam::{InsertError, Nanos, Put, Table};
-use crate::hook::Work;
 use crate::service::ServiceId;
 use crate::state::{Direction, Phase, State};
 use crate::tuple::Tuple;

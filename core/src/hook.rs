@@ -4,14 +4,15 @@
 //! and sent on: one lookup. Anything else takes the slow road, where services and backends are
 //! consulted and the connection's entries are written.
 
+use crate::bytes::Pod;
 use crate::conntrack::{self, Flow, Twin, find, is_syn};
 use crate::drop_reason::DropReason;
 use crate::parse::{Parsed, Transport, parse};
 use crate::seam::{Host, InsertError, Lookup, Maps, Metric, Nanos, Node, Packet, Room, Table};
-use crate::tuple::Tuple;
 use crate::select::{Selected, exit_to, is_fit, is_frontend_address, select};
 use crate::state::Direction;
 use crate::translate::{hop, translate, ttl_after};
+use crate::tuple::Tuple;
 use crate::verdict::{Decision, Exit, IfIndex, Status, Verdict};
 use crate::wire::tcp;
 
@@ -30,7 +31,7 @@ impl Hook {
     /// Every hook.
     pub const ALL: [Self; 3] = [Self::FromPod, Self::ToPod, Self::FromNetdev];
 
-    /// The name, which is also that of the program.
+    /// The name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::FromPod => "from-pod",
@@ -38,23 +39,46 @@ impl Hook {
             Self::FromNetdev => "from-netdev",
         }
     }
+
+    /// The name of the program that is this hook in the kernel.
+    pub const fn program(self) -> &'static str {
+        match self {
+            Self::FromPod => "from_pod",
+            Self::ToPod => "to_pod",
+            Self::FromNetdev => "from_netdev",
+        }
+    }
 }
 
 /// A packet has come from the pod behind `device`.
 #[inline(always)]
-pub fn from_pod<P: Packet, M: Maps>(packet: &mut P, node: &mut Node<M>, room: &mut impl Room, device: IfIndex) -> Decision {
+pub fn from_pod<P: Packet, M: Maps>(
+    packet: &mut P,
+    node: &mut Node<M>,
+    room: &mut impl Room,
+    device: IfIndex,
+) -> Decision {
     run(packet, node, room, Hook::FromPod, Exit::Pod(device))
 }
 
 /// A packet is about to reach a pod by way of the stack.
 #[inline(always)]
-pub fn to_pod<P: Packet, M: Maps>(packet: &mut P, node: &mut Node<M>, room: &mut impl Room) -> Decision {
+pub fn to_pod<P: Packet, M: Maps>(
+    packet: &mut P,
+    node: &mut Node<M>,
+    room: &mut impl Room,
+) -> Decision {
     run(packet, node, room, Hook::ToPod, Exit::Stack)
 }
 
 /// A packet has come from another node by `device`.
 #[inline(always)]
-pub fn from_netdev<P: Packet, M: Maps>(packet: &mut P, node: &mut Node<M>, room: &mut impl Room, device: IfIndex) -> Decision {
+pub fn from_netdev<P: Packet, M: Maps>(
+    packet: &mut P,
+    node: &mut Node<M>,
+    room: &mut impl Room,
+    device: IfIndex,
+) -> Decision {
     run(packet, node, room, Hook::FromNetdev, Exit::Device(device))
 }
 
@@ -82,6 +106,25 @@ pub struct Work {
     pub twin_key: Tuple,
     /// What came of it.
     pub decision: Decision,
+}
+
+impl Default for Work {
+    fn default() -> Self {
+        Self {
+            parsed: Parsed::default(),
+            arrival: Arrival { hook: Hook::FromPod, back: Exit::Stack, now: 0 },
+            half: Flow::zeroed(),
+            twin_key: Tuple::zeroed(),
+            decision: Decision::untracked(Verdict::Pass),
+        }
+    }
+}
+
+impl Room for Work {
+    #[inline(always)]
+    fn work(&mut self) -> Option<&mut Work> {
+        Some(self)
+    }
 }
 
 impl Work {
@@ -198,7 +241,8 @@ fn stays<M: Maps>(node: &Node<M>, work: &Work, flow: &Flow) -> bool {
     // middle of a TCP connection means nothing to another backend.
     let may_choose = matches!(parsed.transport, Transport::Udp) || is_syn(parsed);
     let original = matches!(flow.direction(), Direction::Original);
-    let settled = flow.service == 0 || !original || !may_choose || flow.epoch() == node.config.epoch;
+    let settled =
+        flow.service == 0 || !original || !may_choose || flow.epoch() == node.config.epoch;
     settled || is_fit(node, parsed, flow)
 }
 
@@ -244,7 +288,9 @@ fn open<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<bool, DropReason
             }
             Err(InsertError::Full) => return Err(DropReason::ConntrackInsertionFailed),
             // The packet was translated here already and has come round by the stack.
-            Err(InsertError::Exists) if !matches!(work.arrival.hook, Hook::FromPod) => return Ok(false),
+            Err(InsertError::Exists) if !matches!(work.arrival.hook, Hook::FromPod) => {
+                return Ok(false);
+            }
             Err(InsertError::Exists) => {}
         }
         attempt = attempt.wrapping_add(1);

@@ -5,7 +5,7 @@
 //! padding behind the packet.
 
 use crate::address::Address;
-use crate::bytes::Be16;
+use crate::bytes::{Be16, Pod};
 use crate::drop_reason::DropReason;
 use crate::seam::{At, Packet};
 use crate::tuple::Tuple;
@@ -28,6 +28,20 @@ pub struct Parsed {
     pub ttl: u8,
     /// The IPv4 header checksum; zero in IPv6.
     pub checksum: Be16,
+}
+
+impl Default for Parsed {
+    fn default() -> Self {
+        Self {
+            tuple: Tuple::zeroed(),
+            l3: At(0),
+            l4: At(0),
+            transport: Transport::Other,
+            flags: 0,
+            ttl: 0,
+            checksum: Be16::new(0),
+        }
+    }
 }
 
 /// What the IP packet carries, as far as translation cares.

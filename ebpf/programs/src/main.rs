@@ -57,7 +57,9 @@ fn answer(skb: &Skb, decision: &Decision) -> i32 {
         // SAFETY: plain helper calls; the kernel checks the device.
         Verdict::Deliver(device) => unsafe { bpf_redirect_peer(device, 0) as i32 },
         // SAFETY: as above; a null next hop tells the kernel to look it up.
-        Verdict::Forward(device) => unsafe { bpf_redirect_neigh(device, core::ptr::null_mut(), 0, 0) as i32 },
+        Verdict::Forward(device) => unsafe {
+            bpf_redirect_neigh(device, core::ptr::null_mut(), 0, 0) as i32
+        },
     }
 }
 

@@ -1,6 +1,6 @@
 //! A packet in the kernel at a tc hook.
 
-use aya_ebpf::bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, __sk_buff};
+use aya_ebpf::bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
 use aya_ebpf::helpers::generated::{bpf_l4_csum_replace, bpf_skb_pull_data};
 use twinpath_core::bytes::Pod;
 use twinpath_core::checksum::{Delta, Fix};

@@ -1,0 +1,205 @@
+//! A packet's way through a cluster: hooks, stacks and links.
+//!
+//! Of the kernel around the hooks only that is modelled which a packet shows: where it goes next, its
+//! link addresses, and the hop that forwarding takes. Links carry packets at once and in order.
+
+use twinpath_core::bytes::Be16;
+use twinpath_core::checksum::Delta;
+use twinpath_core::drop_reason::DropReason;
+use twinpath_core::hook::Hook;
+use twinpath_core::parse::parse;
+use twinpath_core::seam::{At, Packet};
+use twinpath_core::verdict::{Decision, IfIndex, Verdict};
+use twinpath_core::wire::{ipv4, ipv6};
+
+use crate::engine::{Engine, NodeIndex};
+use crate::frame::Frame;
+use crate::topology::{Mac, Owner, PodIndex, Topology, UPLINK};
+
+/// A place where a packet can be seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+pub enum Place {
+    /// Leaving a pod, as the pod sent it.
+    PodOut(PodIndex),
+    /// On the link, as it left this node.
+    Wire(NodeIndex),
+    /// Entering a pod, as the pod receives it.
+    PodIn(PodIndex),
+    /// In the stack of this node, for the node itself.
+    Host(NodeIndex),
+    /// Leaving this node for an address outside the cluster.
+    Outside(NodeIndex),
+}
+
+/// What became of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// It reached this place.
+    Arrived(Place),
+    /// A hook dropped it.
+    Dropped(NodeIndex, Hook, DropReason),
+    /// A node's stack dropped it, having no hop left to take.
+    Expired(NodeIndex),
+}
+
+/// Sees a packet on its way.
+pub trait Watch {
+    /// The packet is at this place now.
+    fn at(&mut self, place: Place, frame: &Frame);
+    /// A hook decided.
+    fn decided(&mut self, node: NodeIndex, hook: Hook, decision: &Decision);
+}
+
+/// Does not look.
+impl Watch for () {
+    #[inline(always)]
+    fn at(&mut self, _: Place, _: &Frame) {}
+    #[inline(always)]
+    fn decided(&mut self, _: NodeIndex, _: Hook, _: &Decision) {}
+}
+
+/// Nodes with their pods, each node's hooks run by an engine.
+pub struct Cluster<E> {
+    /// Who is where.
+    pub topology: Topology,
+    /// What runs the hooks.
+    pub engine: E,
+}
+
+impl<E: Engine> Cluster<E> {
+    /// A pod sends a packet. Its link addresses become those of the pod's device and its gateway.
+    #[inline]
+    pub fn send<W: Watch>(
+        &mut self,
+        pod: PodIndex,
+        frame: &mut Frame,
+        watch: &mut W,
+    ) -> Result<Fate, E::Error> {
+        let (node, device, mac, gateway) = match self.topology.pods.get(pod) {
+            Some(info) => (info.node, info.device, info.mac, info.gateway),
+            None => return Ok(Fate::Arrived(Place::PodOut(pod))),
+        };
+        set_macs(frame, gateway, mac);
+        watch.at(Place::PodOut(pod), frame);
+        self.hook(node, Hook::FromPod, device, frame, watch)
+    }
+
+    /// Runs a hook and follows the packet from there.
+    fn hook<W: Watch>(
+        &mut self,
+        node: NodeIndex,
+        hook: Hook,
+        device: IfIndex,
+        frame: &mut Frame,
+        watch: &mut W,
+    ) -> Result<Fate, E::Error> {
+        let decision = self.engine.run(node, hook, device, frame)?;
+        watch.decided(node, hook, &decision);
+        match decision.verdict {
+            Verdict::Drop(reason) => Ok(Fate::Dropped(node, hook, reason)),
+            // The kernel's bpf_redirect_peer leaves the link addresses as they came.
+            Verdict::Deliver(device) => match self.topology.pod_behind(node, device) {
+                Some(pod) => Ok(arrive(Place::PodIn(pod), frame, watch)),
+                None => Ok(arrive(Place::Outside(node), frame, watch)),
+            },
+            Verdict::Forward(_) => self.wire(node, frame, watch),
+            Verdict::Pass => match hook {
+                Hook::ToPod => match self.topology.pod_behind(node, device) {
+                    Some(pod) => Ok(arrive(Place::PodIn(pod), frame, watch)),
+                    None => Ok(arrive(Place::Outside(node), frame, watch)),
+                },
+                Hook::FromPod | Hook::FromNetdev => self.stack(node, frame, watch),
+            },
+        }
+    }
+
+    /// The node's stack routes a packet.
+    fn stack<W: Watch>(
+        &mut self,
+        node: NodeIndex,
+        frame: &mut Frame,
+        watch: &mut W,
+    ) -> Result<Fate, E::Error> {
+        let host = Place::Host(node);
+        let Ok(Some(parsed)) = parse(frame) else { return Ok(arrive(host, frame, watch)) };
+        let destination = parsed.tuple.destination;
+        if destination.is_link_scope() {
+            return Ok(arrive(host, frame, watch));
+        }
+        let owner = self.topology.owner(&destination);
+        if owner == Some(Owner::Node(node)) {
+            return Ok(arrive(host, frame, watch));
+        }
+        if parsed.ttl <= 1 {
+            return Ok(Fate::Expired(node));
+        }
+        take_hop(frame, parsed.l3, parsed.tuple.is_v4(), parsed.ttl, parsed.checksum);
+        match owner {
+            Some(Owner::Pod(pod)) => match self.topology.pods.get(pod) {
+                Some(info) if info.node == node => {
+                    let (device, mac, gateway) = (info.device, info.mac, info.gateway);
+                    set_macs(frame, mac, gateway);
+                    self.hook(node, Hook::ToPod, device, frame, watch)
+                }
+                _ => self.wire(node, frame, watch),
+            },
+            Some(Owner::Node(_)) => self.wire(node, frame, watch),
+            None => Ok(arrive(Place::Outside(node), frame, watch)),
+        }
+    }
+
+    /// A packet leaves a node by the device that faces the others.
+    fn wire<W: Watch>(
+        &mut self,
+        node: NodeIndex,
+        frame: &mut Frame,
+        watch: &mut W,
+    ) -> Result<Fate, E::Error> {
+        let next = match parse(frame) {
+            Ok(Some(parsed)) => match self.topology.owner(&parsed.tuple.destination) {
+                Some(Owner::Pod(pod)) => self.topology.pods.get(pod).map(|info| info.node),
+                Some(Owner::Node(other)) => Some(other),
+                None => None,
+            },
+            _ => None,
+        };
+        let Some(next) = next.filter(|next| *next != node) else {
+            return Ok(arrive(Place::Outside(node), frame, watch));
+        };
+        if let (Some(from), Some(to)) =
+            (self.topology.nodes.get(node), self.topology.nodes.get(next))
+        {
+            set_macs(frame, to.mac, from.mac);
+        }
+        watch.at(Place::Wire(node), frame);
+        self.hook(next, Hook::FromNetdev, UPLINK, frame, watch)
+    }
+}
+
+#[inline(always)]
+fn arrive<W: Watch>(place: Place, frame: &Frame, watch: &mut W) -> Fate {
+    watch.at(place, frame);
+    Fate::Arrived(place)
+}
+
+#[inline(always)]
+fn set_macs(frame: &mut Frame, destination: Mac, source: Mac) {
+    if let Some(macs) = frame.bytes.get_mut(..12) {
+        macs[..6].copy_from_slice(&destination);
+        macs[6..].copy_from_slice(&source);
+    }
+}
+
+/// One hop less, as the stack's forwarding takes it.
+fn take_hop(frame: &mut Frame, l3: At, is_v4: bool, ttl: u8, checksum: Be16) {
+    let less = ttl.saturating_sub(1);
+    // The parser has seen the whole header, so the stores cannot fail.
+    if is_v4 {
+        let change =
+            Delta::NONE.of_word(u16::from_ne_bytes([ttl, 0]), u16::from_ne_bytes([less, 0]));
+        let _ = frame.store(l3.plus(ipv4::TTL), less);
+        let _ = frame.store(l3.plus(ipv4::TTL + 2), change.apply(checksum.raw()));
+    } else {
+        let _ = frame.store(l3.plus(ipv6::HOP_LIMIT), less);
+    }
+}

@@ -1,0 +1,153 @@
+//! What runs a hook on a packet.
+
+use std::convert::Infallible;
+use std::fmt;
+
+use twinpath_control::diff::{Target, Write};
+use twinpath_core::conntrack::Flow;
+use twinpath_core::hook::{self, Hook, Work};
+use twinpath_core::seam::{InsertError, Nanos};
+use twinpath_core::tuple::Tuple;
+use twinpath_core::verdict::{Decision, IfIndex};
+
+use crate::frame::Frame;
+use crate::node::{Limits, SimNode};
+
+/// A node's number, in the order of a topology's nodes.
+pub type NodeIndex = usize;
+
+/// The hooks of one or more nodes, and their tables: in the simulator, or loaded into the kernel.
+pub trait Engine {
+    /// What can go wrong, beside what a decision says.
+    type Error: fmt::Display + fmt::Debug;
+
+    /// How many nodes there are.
+    fn nodes(&self) -> usize;
+    /// Sets the time on all nodes.
+    fn set_time(&mut self, now: Nanos) -> Result<(), Self::Error>;
+    /// Makes one change to a node's tables.
+    fn write(&mut self, node: NodeIndex, write: &Write) -> Result<(), Self::Error>;
+    /// Runs a hook on a packet that has come by `device`, and leaves the packet as the hook did.
+    fn run(
+        &mut self,
+        node: NodeIndex,
+        hook: Hook,
+        device: IfIndex,
+        frame: &mut Frame,
+    ) -> Result<Decision, Self::Error>;
+    /// A node's conntrack table, by key, IPv4 first.
+    fn conntrack(&mut self, node: NodeIndex) -> Result<Vec<(Tuple, Flow)>, Self::Error>;
+    /// A node's counters, by [`Metric`](twinpath_core::seam::Metric).
+    fn metrics(&mut self, node: NodeIndex) -> Result<Vec<u64>, Self::Error>;
+    /// Removes one conntrack half, as an eviction would; whether it was there.
+    fn evict(&mut self, node: NodeIndex, key: &Tuple) -> Result<bool, Self::Error>;
+    /// Forgets all connections and counts, sets the time to zero and starts the dice from a seed.
+    fn reset(&mut self, seed: u64) -> Result<(), Self::Error>;
+}
+
+/// The simulator's engine: the core on models of the kernel's maps.
+pub struct SimEngine {
+    nodes: Vec<SimNode>,
+    work: Work,
+}
+
+impl SimEngine {
+    /// So many nodes with empty tables. Each node's dice have a seed of their own, made from `seed`.
+    pub fn new(nodes: usize, limits: &Limits, seed: u64) -> Self {
+        let nodes = (0..nodes).map(|i| SimNode::new(limits, node_seed(seed, i))).collect();
+        Self { nodes, work: Work::default() }
+    }
+
+    /// A node, to look into.
+    pub fn node(&self, node: NodeIndex) -> Option<&SimNode> {
+        self.nodes.get(node)
+    }
+
+    /// A node, to change.
+    pub fn node_mut(&mut self, node: NodeIndex) -> Option<&mut SimNode> {
+        self.nodes.get_mut(node)
+    }
+}
+
+/// The seed of a node's dice.
+pub const fn node_seed(seed: u64, node: NodeIndex) -> u64 {
+    seed.wrapping_add((node as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
+/// Why the simulator refused.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SimError {
+    /// There is no such node.
+    #[error("node {0} does not exist")]
+    NoNode(NodeIndex),
+    /// A table did not take an entry.
+    #[error("a table of node {0} is full: {1}")]
+    Full(NodeIndex, String),
+}
+
+impl From<Infallible> for SimError {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
+impl Engine for SimEngine {
+    type Error = SimError;
+
+    fn nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
+    fn set_time(&mut self, now: Nanos) -> Result<(), SimError> {
+        for node in &mut self.nodes {
+            node.0.host.now = now;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, node: NodeIndex, write: &Write) -> Result<(), SimError> {
+        let sim = self.nodes.get_mut(node).ok_or(SimError::NoNode(node))?;
+        sim.write(write).map_err(|_: InsertError| SimError::Full(node, format!("{write:?}")))
+    }
+
+    #[inline]
+    fn run(
+        &mut self,
+        node: NodeIndex,
+        hook: Hook,
+        device: IfIndex,
+        frame: &mut Frame,
+    ) -> Result<Decision, SimError> {
+        let sim = self.nodes.get_mut(node).ok_or(SimError::NoNode(node))?;
+        let (tables, work) = (&mut sim.0, &mut self.work);
+        Ok(match hook {
+            Hook::FromPod => hook::from_pod(frame, tables, work, device),
+            Hook::ToPod => hook::to_pod(frame, tables, work),
+            Hook::FromNetdev => hook::from_netdev(frame, tables, work, device),
+        })
+    }
+
+    fn conntrack(&mut self, node: NodeIndex) -> Result<Vec<(Tuple, Flow)>, SimError> {
+        Ok(self.nodes.get(node).ok_or(SimError::NoNode(node))?.0.conntrack.dump())
+    }
+
+    fn metrics(&mut self, node: NodeIndex) -> Result<Vec<u64>, SimError> {
+        Ok(self.nodes.get(node).ok_or(SimError::NoNode(node))?.0.host.metrics.clone())
+    }
+
+    fn evict(&mut self, node: NodeIndex, key: &Tuple) -> Result<bool, SimError> {
+        use twinpath_core::seam::Table;
+        Ok(self.nodes.get_mut(node).ok_or(SimError::NoNode(node))?.0.conntrack.remove(key))
+    }
+
+    fn reset(&mut self, seed: u64) -> Result<(), SimError> {
+        for (i, node) in self.nodes.iter_mut().enumerate() {
+            node.0.conntrack.clear();
+            node.0.host.metrics.fill(0);
+            node.0.host.now = 0;
+            node.0.host.seed = node_seed(seed, i);
+            node.0.host.drawn = 0;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,58 @@
+//! A packet in userspace.
+
+use twinpath_core::bytes::Pod;
+use twinpath_core::checksum::Fix;
+use twinpath_core::drop_reason::DropReason;
+use twinpath_core::seam::{At, Packet};
+
+/// Bytes from the Ethernet header on, and whether the transport checksum among them is complete.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Frame {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// The kernel's `CHECKSUM_PARTIAL`: the field holds only the sum of the pseudo-header, and the
+    /// device or the kernel will complete it.
+    pub partial: bool,
+}
+
+impl Frame {
+    /// A frame with a complete checksum, or with a wrong one.
+    pub const fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, partial: false }
+    }
+
+    /// Replaces the bytes, keeping the memory. The checksum counts as complete.
+    #[inline(always)]
+    pub fn set(&mut self, bytes: &[u8]) {
+        self.bytes.clear();
+        self.bytes.extend_from_slice(bytes);
+        self.partial = false;
+    }
+}
+
+impl Packet for Frame {
+    #[inline(always)]
+    fn length(&self) -> usize {
+        self.bytes.len()
+    }
+
+    #[inline(always)]
+    fn load<T: Pod>(&self, at: At) -> Result<T, DropReason> {
+        self.bytes.get(at.0..).and_then(T::read_from).ok_or(DropReason::InvalidPacket)
+    }
+
+    #[inline(always)]
+    fn store<T: Pod>(&mut self, at: At, value: T) -> Result<(), DropReason> {
+        let bytes = value.as_bytes();
+        let place = self.bytes.get_mut(at.0..at.0 + bytes.len()).ok_or(DropReason::WriteError)?;
+        place.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn mend(&mut self, checksum: At, fix: Fix) -> Result<(), DropReason> {
+        let field: u16 = self.load(checksum).map_err(|_| DropReason::WriteError)?;
+        let field = if self.partial { fix.apply_partial(field) } else { fix.apply(field) };
+        self.store(checksum, field)
+    }
+}

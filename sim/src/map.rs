@@ -1,0 +1,335 @@
+//! Models of the kernel's maps.
+//!
+//! They have the kernel's limits and the kernel's errors (`kernel/bpf/hashtab.c`): a hash map that is
+//! full refuses a new key, an LRU map evicts. Iteration order never shows: dumps are sorted.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+
+use twinpath_core::bytes::Pod;
+use twinpath_core::hash;
+use twinpath_core::seam::{InsertError, Lookup, Put, Table};
+
+/// A quick hash for keys that are plain words; not for keys that an attacker chooses.
+#[derive(Default, Clone)]
+pub struct WordHasher(u64);
+
+impl WordHasher {
+    #[inline(always)]
+    fn add(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+    }
+}
+
+impl Hasher for WordHasher {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.add(u64::from_ne_bytes(word));
+        }
+    }
+
+    #[inline(always)]
+    fn write_u8(&mut self, i: u8) {
+        self.add(u64::from(i));
+    }
+
+    #[inline(always)]
+    fn write_u16(&mut self, i: u16) {
+        self.add(u64::from(i));
+    }
+
+    #[inline(always)]
+    fn write_u32(&mut self, i: u32) {
+        self.add(u64::from(i));
+    }
+
+    #[inline(always)]
+    fn write_u64(&mut self, i: u64) {
+        self.add(i);
+    }
+
+    #[inline(always)]
+    fn finish(&self) -> u64 {
+        // The table takes the low bits for the bucket and the high ones for the tag: mix both.
+        self.0 ^ (self.0 >> 29)
+    }
+}
+
+/// A map from the standard library with that hash.
+pub type WordMap<K, V> = HashMap<K, V, BuildHasherDefault<WordHasher>>;
+
+/// `BPF_MAP_TYPE_HASH`: full is full.
+#[derive(Clone)]
+pub struct HashModel<K, V> {
+    entries: WordMap<K, V>,
+    max_entries: usize,
+}
+
+impl<K: Pod + Eq + Hash + Copy + Ord, V: Pod + Clone> HashModel<K, V> {
+    /// An empty map with room for so many entries.
+    pub fn new(max_entries: usize) -> Self {
+        Self { entries: WordMap::default(), max_entries }
+    }
+
+    /// Puts a value in; fails with [`InsertError::Full`] (`-E2BIG`) where there is no room.
+    pub fn put(&mut self, key: &K, value: V) -> Result<(), InsertError> {
+        if self.entries.len() >= self.max_entries && !self.entries.contains_key(key) {
+            return Err(InsertError::Full);
+        }
+        self.entries.insert(*key, value);
+        Ok(())
+    }
+
+    /// Takes a value out; whether it was there.
+    pub fn take(&mut self, key: &K) -> bool {
+        self.entries.remove(key).is_some()
+    }
+
+    /// All entries, by key.
+    pub fn dump(&self) -> Vec<(K, V)> {
+        sorted(self.entries.iter().map(|(key, value)| (*key, value.clone())).collect())
+    }
+}
+
+impl<K: Pod + Eq + Hash, V: Pod> Lookup<K, V> for HashModel<K, V> {
+    #[inline(always)]
+    fn get(&self, key: &K) -> Option<&V> {
+        self.entries.get(key)
+    }
+}
+
+/// `BPF_MAP_TYPE_ARRAY`: every index below the size is there, zero at first.
+#[derive(Clone)]
+pub struct ArrayModel<V>(Vec<V>);
+
+impl<V: Pod + Clone> ArrayModel<V> {
+    /// An array of so many zeroes.
+    pub fn new(max_entries: usize) -> Self {
+        Self(vec![V::zeroed(); max_entries])
+    }
+
+    /// Puts a value in; fails with [`InsertError::Full`] (`-E2BIG`) beyond the end.
+    pub fn put(&mut self, index: u32, value: V) -> Result<(), InsertError> {
+        let place = usize::try_from(index).ok().and_then(|i| self.0.get_mut(i));
+        *place.ok_or(InsertError::Full)? = value;
+        Ok(())
+    }
+}
+
+impl<V: Pod> Lookup<u32, V> for ArrayModel<V> {
+    #[inline(always)]
+    fn get(&self, index: &u32) -> Option<&V> {
+        self.0.get(usize::try_from(*index).ok()?)
+    }
+}
+
+/// Which entries an LRU map gives up when a new one finds no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Eviction {
+    /// The one that was used longest ago. Looks at every entry: for small maps.
+    Exact,
+    /// As the kernel's map with a common list does on one CPU: a batch of those used longest ago, so
+    /// that the next inserts find room at once.
+    Batch(usize),
+    /// Any, as a random sequence with this seed says.
+    Adversary(u64),
+}
+
+impl Eviction {
+    /// The kernel's batch for a map of this size (`LOCAL_FREE_TARGET` of `bpf_lru_list.c`).
+    pub const KERNEL: Self = Self::Batch(128);
+}
+
+#[derive(Clone)]
+struct Slot<V> {
+    value: V,
+    used: Cell<u64>,
+}
+
+/// `BPF_MAP_TYPE_LRU_HASH`: an insert into a full map evicts.
+///
+/// A lookup counts as a use, in the kernel by a reference bit and here by a tick.
+#[derive(Clone)]
+pub struct LruModel<K, V> {
+    entries: WordMap<K, Slot<V>>,
+    max_entries: usize,
+    eviction: Eviction,
+    tick: Cell<u64>,
+    evicted: u64,
+}
+
+impl<K: Pod + Eq + Hash + Copy + Ord, V: Pod + Clone> LruModel<K, V> {
+    /// An empty map with room for so many entries.
+    pub fn new(max_entries: usize, eviction: Eviction) -> Self {
+        Self { entries: WordMap::default(), max_entries, eviction, tick: Cell::new(0), evicted: 0 }
+    }
+
+    /// All entries, by key.
+    pub fn dump(&self) -> Vec<(K, V)> {
+        sorted(self.entries.iter().map(|(key, slot)| (*key, slot.value.clone())).collect())
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// How many entries were evicted so far.
+    pub const fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// Removes every entry.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+    }
+
+    #[inline(always)]
+    fn next_tick(&self) -> u64 {
+        let tick = self.tick.get() + 1;
+        self.tick.set(tick);
+        tick
+    }
+
+    fn evict(&mut self) {
+        let count = match self.eviction {
+            Eviction::Exact | Eviction::Adversary(_) => 1,
+            Eviction::Batch(count) => count.clamp(1, self.max_entries.max(1)),
+        };
+        let mut order: Vec<(u64, K)> = match self.eviction {
+            Eviction::Adversary(seed) => {
+                let draw = u64::from(hash::random(seed, self.evicted));
+                let mut keys: Vec<K> = self.entries.keys().copied().collect();
+                keys.sort_unstable();
+                let index = (draw * keys.len() as u64) >> 32;
+                keys.get(index as usize).map(|key| (0, *key)).into_iter().collect()
+            }
+            _ => self.entries.iter().map(|(key, slot)| (slot.used.get(), *key)).collect(),
+        };
+        if order.len() > count {
+            order.select_nth_unstable(count - 1);
+            order.truncate(count);
+        }
+        for (_, key) in order {
+            self.entries.remove(&key);
+            self.evicted += 1;
+        }
+    }
+}
+
+impl<K: Pod + Eq + Hash + Copy + Ord, V: Pod + Clone> Lookup<K, V> for LruModel<K, V> {
+    #[inline(always)]
+    fn get(&self, key: &K) -> Option<&V> {
+        let slot = self.entries.get(key)?;
+        slot.used.set(self.next_tick());
+        Some(&slot.value)
+    }
+}
+
+impl<K: Pod + Eq + Hash + Copy + Ord, V: Pod + Clone> Table<K, V> for LruModel<K, V> {
+    fn insert(&mut self, key: &K, value: &V, put: Put) -> Result<(), InsertError> {
+        if self.max_entries == 0 {
+            return Err(InsertError::Full);
+        }
+        let tick = self.next_tick();
+        if let Some(slot) = self.entries.get_mut(key) {
+            if put == Put::New {
+                return Err(InsertError::Exists);
+            }
+            *slot = Slot { value: value.clone(), used: Cell::new(tick) };
+            return Ok(());
+        }
+        if self.entries.len() >= self.max_entries {
+            self.evict();
+        }
+        self.entries.insert(*key, Slot { value: value.clone(), used: Cell::new(tick) });
+        Ok(())
+    }
+
+    fn remove(&mut self, key: &K) -> bool {
+        self.entries.remove(key).is_some()
+    }
+}
+
+fn sorted<K: Ord, V>(mut entries: Vec<(K, V)>) -> Vec<(K, V)> {
+    entries.sort_by(|a, b| a.0.cmp(&b.0));
+    entries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_hash_refuses_new_keys_and_takes_known_ones() {
+        let mut map = HashModel::new(2);
+        assert_eq!(map.put(&1_u32, 10_u32), Ok(()));
+        assert_eq!(map.put(&2, 20), Ok(()));
+        assert_eq!(map.put(&3, 30), Err(InsertError::Full));
+        assert_eq!(map.put(&2, 21), Ok(()));
+        assert!(map.take(&1));
+        assert!(!map.take(&1));
+        assert_eq!(map.put(&3, 30), Ok(()));
+        assert_eq!(map.dump(), [(2, 21), (3, 30)]);
+    }
+
+    #[test]
+    fn an_array_has_every_index_and_no_other() {
+        let mut array = ArrayModel::new(2);
+        assert_eq!(array.get(&1), Some(&0_u32));
+        assert_eq!(array.put(1, 7), Ok(()));
+        assert_eq!(array.get(&1), Some(&7));
+        assert_eq!(array.put(2, 7), Err(InsertError::Full));
+        assert_eq!(array.get(&2), None);
+    }
+
+    fn filled(max_entries: u32, eviction: Eviction, inserts: u32) -> LruModel<u32, u32> {
+        let mut map = LruModel::new(max_entries as usize, eviction);
+        for key in 0..inserts {
+            map.insert(&key, &key, Put::New).unwrap();
+        }
+        map
+    }
+
+    #[test]
+    fn lru_evicts_what_was_used_longest_ago() {
+        let mut map = filled(3, Eviction::Exact, 3);
+        assert_eq!(map.get(&0), Some(&0)); // a use
+        map.insert(&3, &3, Put::New).unwrap();
+        assert_eq!(map.dump(), [(0, 0), (2, 2), (3, 3)]);
+        assert_eq!(map.insert(&3, &4, Put::New), Err(InsertError::Exists));
+        assert_eq!(map.insert(&3, &4, Put::Any), Ok(()));
+        assert_eq!(map.evicted(), 1);
+    }
+
+    #[test]
+    fn batches_as_measured_on_a_kernel() {
+        // On 6.18 a map of 1024 filled from one CPU evicts 128 at insert 1025, the oldest, and the
+        // next 128 at insert 1153.
+        let map = filled(1024, Eviction::KERNEL, 1024);
+        assert_eq!((map.len(), map.evicted()), (1024, 0));
+        let map = filled(1024, Eviction::KERNEL, 1025);
+        assert_eq!((map.len(), map.evicted()), (1024 - 128 + 1, 128));
+        assert_eq!(map.dump().first(), Some(&(128, 128)));
+        assert_eq!(filled(1024, Eviction::KERNEL, 1152).evicted(), 128);
+        assert_eq!(filled(1024, Eviction::KERNEL, 1153).evicted(), 256);
+    }
+
+    #[test]
+    fn an_adversary_is_repeatable_and_not_lru() {
+        let one = filled(16, Eviction::Adversary(7), 64).dump();
+        assert_eq!(one, filled(16, Eviction::Adversary(7), 64).dump());
+        assert_ne!(one, filled(16, Eviction::Adversary(8), 64).dump());
+        assert_ne!(one, filled(16, Eviction::Exact, 64).dump());
+        assert_eq!(one.len(), 16);
+    }
+}

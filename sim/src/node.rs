@@ -1,0 +1,212 @@
+//! One node's tables, clock and dice.
+
+use twinpath_control::diff::{Target, Write};
+use twinpath_core::address::Address;
+use twinpath_core::backend::{Backend, BackendId};
+use twinpath_core::conntrack::Flow;
+use twinpath_core::endpoint::Endpoint;
+use twinpath_core::hash;
+use twinpath_core::seam::{
+    Config, Host, InsertError, Lookup, Maps, Metric, Nanos, Node, Put, Table,
+};
+use twinpath_core::service::{Service, ServiceKey};
+use twinpath_core::tuple::Tuple;
+
+use crate::map::{ArrayModel, Eviction, HashModel, LruModel};
+
+/// How large a node's tables are, and how its conntrack evicts.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Entries in the service table, slots included.
+    pub services: usize,
+    /// Entries in the backend table.
+    pub backends: usize,
+    /// Entries in all Maglev slices together.
+    pub maglev: usize,
+    /// Entries in the endpoint table.
+    pub endpoints: usize,
+    /// Halves of connections, per family.
+    pub conntrack: usize,
+    /// What conntrack does when it is full.
+    pub eviction: Eviction,
+}
+
+impl Default for Limits {
+    /// The sizes that the programs have.
+    fn default() -> Self {
+        Self {
+            services: 65_536,
+            backends: 65_536,
+            maglev: 65_536,
+            endpoints: 4_096,
+            conntrack: 131_072,
+            eviction: Eviction::KERNEL,
+        }
+    }
+}
+
+/// The clock, the dice and the counters of a node.
+#[derive(Clone)]
+pub struct SimHost {
+    /// The time.
+    pub now: Nanos,
+    /// The seed of the random sequence.
+    pub seed: u64,
+    /// How many numbers were drawn.
+    pub drawn: u64,
+    /// The counters, by [`Metric`].
+    pub metrics: Vec<u64>,
+    /// Numbers that are drawn before those of the sequence.
+    pub forced: std::collections::VecDeque<u32>,
+}
+
+impl Host for SimHost {
+    #[inline(always)]
+    fn now(&self) -> Nanos {
+        self.now
+    }
+
+    fn random(&mut self) -> u32 {
+        if let Some(number) = self.forced.pop_front() {
+            return number;
+        }
+        let number = hash::random(self.seed, self.drawn);
+        self.drawn = self.drawn.wrapping_add(1);
+        number
+    }
+
+    fn count(&mut self, metric: Metric) {
+        if let Some(slot) = self.metrics.get_mut(metric.0 as usize) {
+            *slot += 1;
+        }
+    }
+}
+
+/// Conntrack: a map per family, as in the kernel.
+#[derive(Clone)]
+pub struct SimConntrack {
+    v4: LruModel<Tuple, Flow>,
+    v6: LruModel<Tuple, Flow>,
+}
+
+impl SimConntrack {
+    const fn of(&self, key: &Tuple) -> &LruModel<Tuple, Flow> {
+        if key.is_v4() { &self.v4 } else { &self.v6 }
+    }
+
+    const fn of_mut(&mut self, key: &Tuple) -> &mut LruModel<Tuple, Flow> {
+        if key.is_v4() { &mut self.v4 } else { &mut self.v6 }
+    }
+
+    /// All halves, by key, IPv4 first.
+    pub fn dump(&self) -> Vec<(Tuple, Flow)> {
+        let mut all = self.v4.dump();
+        all.extend(self.v6.dump());
+        all
+    }
+
+    /// How many halves there are.
+    pub fn len(&self) -> usize {
+        self.v4.len() + self.v6.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many halves were evicted so far.
+    pub const fn evicted(&self) -> u64 {
+        self.v4.evicted() + self.v6.evicted()
+    }
+
+    /// Forgets every connection.
+    pub fn clear(&mut self) {
+        self.v4.clear();
+        self.v6.clear();
+    }
+}
+
+impl Lookup<Tuple, Flow> for SimConntrack {
+    #[inline(always)]
+    fn get(&self, key: &Tuple) -> Option<&Flow> {
+        self.of(key).get(key)
+    }
+}
+
+impl Table<Tuple, Flow> for SimConntrack {
+    fn insert(&mut self, key: &Tuple, value: &Flow, put: Put) -> Result<(), InsertError> {
+        self.of_mut(key).insert(key, value, put)
+    }
+
+    fn remove(&mut self, key: &Tuple) -> bool {
+        self.of_mut(key).remove(key)
+    }
+}
+
+/// Names the models above.
+pub enum SimMaps {}
+
+impl Maps for SimMaps {
+    type Services = HashModel<ServiceKey, Service>;
+    type Backends = HashModel<BackendId, Backend>;
+    type Maglev = ArrayModel<BackendId>;
+    type Endpoints = HashModel<Address, Endpoint>;
+    type Conntrack = SimConntrack;
+    type Host = SimHost;
+}
+
+/// A node in the simulator.
+pub struct SimNode(pub Node<SimMaps>);
+
+impl SimNode {
+    /// A node with empty tables.
+    pub fn new(limits: &Limits, seed: u64) -> Self {
+        let conntrack = || LruModel::new(limits.conntrack, limits.eviction);
+        Self(Node {
+            services: HashModel::new(limits.services),
+            backends: HashModel::new(limits.backends),
+            maglev: ArrayModel::new(limits.maglev),
+            endpoints: HashModel::new(limits.endpoints),
+            conntrack: SimConntrack { v4: conntrack(), v6: conntrack() },
+            host: SimHost {
+                now: 0,
+                seed,
+                drawn: 0,
+                metrics: vec![0; Metric::SLOTS as usize],
+                forced: std::collections::VecDeque::new(),
+            },
+            config: Config::default(),
+        })
+    }
+}
+
+impl Target for SimNode {
+    type Error = InsertError;
+
+    fn write(&mut self, write: &Write) -> Result<(), InsertError> {
+        let node = &mut self.0;
+        match write {
+            Write::Backend(id, Some(backend)) => node.backends.put(id, *backend),
+            Write::Backend(id, None) => {
+                node.backends.take(id);
+                Ok(())
+            }
+            Write::Service(key, Some(service)) => node.services.put(key, *service),
+            Write::Service(key, None) => {
+                node.services.take(key);
+                Ok(())
+            }
+            Write::Maglev(index, id) => node.maglev.put(*index, *id),
+            Write::Endpoint(address, Some(endpoint)) => node.endpoints.put(address, *endpoint),
+            Write::Endpoint(address, None) => {
+                node.endpoints.take(address);
+                Ok(())
+            }
+            Write::Config(config) => {
+                node.config = *config;
+                Ok(())
+            }
+        }
+    }
+}
