@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the programs into target/bpf/twinpath.o, installing what is missing. The only place that
-# knows about the BPF toolchain.
+# Builds the programs into ebpf/loader/object/twinpath.o, where the loader embeds them, installing what
+# is missing. The only place that knows about the BPF toolchain.
 #
 #   TWINPATH_BPF_TOOLCHAIN   a rustup toolchain to build with (default: nightly)
 set -euo pipefail
@@ -30,13 +30,12 @@ fi
 target_dir=${CARGO_TARGET_DIR:-target}
 CARGO_ENCODED_RUSTFLAGS=$(printf '%s\x1f' \
     '--cfg=bpf_target_arch="x86_64"' '-Cdebuginfo=2' '-Clink-arg=--btf' '-Ctarget-cpu=v3' \
-    '-Clink-arg=--cpu-features=+allows-misaligned-mem-access' \
     "--remap-path-prefix=$PWD=." "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo")
 export CARGO_ENCODED_RUSTFLAGS=${CARGO_ENCODED_RUSTFLAGS%$'\x1f'}
 rustup run "$toolchain" cargo build --locked -Z build-std=core --target bpfel-unknown-none \
     --profile bpf -p twinpath-ebpf
-mkdir -p "$target_dir/bpf"
 built="$target_dir/bpfel-unknown-none/bpf/twinpath-ebpf"
+object=ebpf/loader/object/twinpath.o
 # Only touched when it changed, so that what embeds it is not built again for nothing.
-cmp -s "$built" "$target_dir/bpf/twinpath.o" || cp "$built" "$target_dir/bpf/twinpath.o"
-say "built $target_dir/bpf/twinpath.o"
+cmp -s "$built" "$object" || cp "$built" "$object"
+say "built $object"

@@ -4,33 +4,30 @@ use crate::bytes::{Pod, pod};
 
 pod! {
     /// An IPv6 address, or an IPv4 address in its IPv4-mapped form (RFC 4291, 2.5.5.2). In network
-    /// byte order, 16 bytes, aligned to 4 so that keys are hashed and compared word by word.
+    /// byte order, 16 bytes, aligned to 8 so that keys are copied and compared in two steps.
     ///
     /// A mapped address never appears in an IPv6 header on the wire (the parser drops it), so the form
     /// is unambiguous.
-    #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    #[derive(Clone, Copy, PartialEq, Eq, Hash)]
     pub struct Address {
-        words: [u32; 4],
+        first: u64,
+        second: u64,
     }
 }
 
-/// The third word of an IPv4-mapped address, as it lies in memory.
-const MAPPED: u32 = 0x0000_ffff_u32.to_be();
+/// Bytes 8 to 11 of an IPv4-mapped address.
+const MAPPED: [u8; 4] = [0, 0, 0xff, 0xff];
 
 impl Address {
-    /// `0.0.0.0` for neither family: all 16 bytes are zero (`::`).
-    pub const UNSPECIFIED: Self = Self { words: [0; 4] };
+    /// All 16 bytes zero: the unspecified IPv6 address.
+    pub const UNSPECIFIED: Self = Self { first: 0, second: 0 };
 
     /// From the four bytes of an IPv4 address.
     #[inline(always)]
     pub const fn v4(octets: [u8; 4]) -> Self {
-        Self { words: [0, 0, MAPPED, u32::from_ne_bytes(octets)] }
-    }
-
-    /// From the sixteen bytes of an IPv6 address.
-    #[inline(always)]
-    pub const fn v6(words: [u32; 4]) -> Self {
-        Self { words }
+        let [a, b, c, d] = octets;
+        let [m, n, o, p] = MAPPED;
+        Self { first: 0, second: u64::from_ne_bytes([m, n, o, p, a, b, c, d]) }
     }
 
     /// From the sixteen bytes of an IPv6 address, or of an IPv4-mapped one.
@@ -48,42 +45,58 @@ impl Address {
     /// Whether this is an IPv4 address.
     #[inline(always)]
     pub const fn is_v4(&self) -> bool {
-        let [a, b, c, _] = self.words;
-        (a | b) == 0 && c == MAPPED
+        let [_, _, c, _] = self.words();
+        self.first == 0 && c == u32::from_ne_bytes(MAPPED)
     }
 
     /// The four bytes of the IPv4 address as they lie in memory; the last four of an IPv6 address.
     #[inline(always)]
     pub const fn low(&self) -> u32 {
-        let [_, _, _, d] = self.words;
+        let [_, _, _, d] = self.words();
         d
     }
 
     /// The four words as they lie in memory.
     #[inline(always)]
     pub const fn words(&self) -> [u32; 4] {
-        self.words
+        let [a, b] = split(self.first);
+        let [c, d] = split(self.second);
+        [a, b, c, d]
     }
 
     /// Whether a router has no business translating this destination: multicast, broadcast,
     /// link-local IPv6 and the unspecified address.
     #[inline(always)]
     pub const fn is_link_scope(&self) -> bool {
-        let [a, ..] = self.words;
         if self.is_v4() {
-            let first = self.low().to_ne_bytes();
-            let [first, ..] = first;
+            let [first, ..] = self.low().to_ne_bytes();
             first >= 224 || first == 0
         } else {
-            let [first, second, ..] = a.to_ne_bytes();
-            first == 0xff || (first == 0xfe && (second & 0xc0) == 0x80) || self.is_zero()
+            let [first, second, ..] = self.first.to_ne_bytes();
+            first == 0xff
+                || (first == 0xfe && (second & 0xc0) == 0x80)
+                || (self.first | self.second) == 0
         }
     }
+}
 
-    #[inline(always)]
-    const fn is_zero(&self) -> bool {
-        let [a, b, c, d] = self.words;
-        (a | b | c | d) == 0
+/// Two words as they lie in memory.
+#[inline(always)]
+const fn split(half: u64) -> [u32; 2] {
+    let [a, b, c, d, e, f, g, h] = half.to_ne_bytes();
+    [u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h])]
+}
+
+impl Ord for Address {
+    /// By the bytes in network order.
+    fn cmp(&self, other: &Self) -> core::cmp::Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+impl PartialOrd for Address {
+    fn partial_cmp(&self, other: &Self) -> Option<core::cmp::Ordering> {
+        Some(self.cmp(other))
     }
 }
 

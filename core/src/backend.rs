@@ -7,7 +7,7 @@ use crate::bytes::{Be16, pod};
 pub type BackendId = u32;
 
 pod! {
-    /// Value of the backend table, 20 bytes. Services share backends through their number.
+    /// Value of the backend table, 24 bytes. Services share backends through their number.
     #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
     pub struct Backend {
         /// Where it listens.
@@ -18,6 +18,7 @@ pod! {
         pub protocol: u8,
         /// A [`BackendState`].
         pub state: u8,
+        pad: [u8; 4],
     }
 }
 
@@ -35,7 +36,7 @@ impl Backend {
     /// A backend.
     #[inline(always)]
     pub const fn new(address: Address, port: Be16, protocol: u8, state: BackendState) -> Self {
-        Self { address, port, protocol, state: state as u8 }
+        Self { address, port, protocol, state: state as u8, pad: [0; 4] }
     }
 
     /// Whether it takes new connections.

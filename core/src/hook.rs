@@ -104,6 +104,8 @@ pub struct Work {
     pub half: Flow,
     /// The key of the other half.
     pub twin_key: Tuple,
+    /// What conntrack knew of it.
+    pub status: Status,
     /// What came of it.
     pub decision: Decision,
 }
@@ -115,6 +117,7 @@ impl Default for Work {
             arrival: Arrival { hook: Hook::FromPod, back: Exit::Stack, now: 0 },
             half: Flow::zeroed(),
             twin_key: Tuple::zeroed(),
+            status: Status::Untracked,
             decision: Decision::untracked(Verdict::Pass),
         }
     }
@@ -199,9 +202,7 @@ fn slow<P: Packet, M: Maps>(
 fn send<P: Packet>(packet: &mut P, work: &mut Work) -> Result<(), DropReason> {
     let exit = work.exit(work.half.exit());
     translate(packet, &work.parsed, &work.half, exit)?;
-    work.decision.verdict = exit.verdict();
-    work.decision.service = work.half.service;
-    work.decision.backend = work.half.backend;
+    work.decision = decision(&work.half, work.status, exit);
     Ok(())
 }
 
@@ -215,18 +216,19 @@ fn parse_again<P: Packet>(packet: &P, work: &mut Work) -> Result<(), DropReason>
 /// where the packet goes on without one.
 #[inline(always)]
 fn connect<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<bool, DropReason> {
-    work.decision.status = Status::New;
+    let mut opened = Status::New;
     if let Some(flow) = find(&node.conntrack, &work.parsed.tuple) {
         if stays(node, work, flow) {
-            work.decision.status = status(flow);
+            work.status = status(flow);
             if go_on(node, work)? {
                 return Ok(true);
             }
         } else {
             conntrack::close(&mut node.conntrack, &work.parsed.tuple);
         }
-        work.decision.status = Status::Reopened;
+        opened = Status::Reopened;
     }
+    work.status = opened;
     open(node, work)
 }
 
@@ -333,7 +335,7 @@ fn status(flow: &Flow) -> Status {
 
 #[inline(always)]
 fn decision(flow: &Flow, status: Status, exit: Exit) -> Decision {
-    Decision { verdict: exit.verdict(), status, service: flow.service, backend: flow.backend }
+    Decision::new(exit.verdict(), status, flow.service, flow.backend)
 }
 
 #[inline(always)]

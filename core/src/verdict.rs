@@ -81,56 +81,114 @@ impl Status {
     }
 }
 
-/// A verdict and how it came about.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// A verdict and how it came about. Plain words inside, each always set: an enum with a payload that
+/// only some variants have is a half-written register to the kernel's verifier.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Decision {
-    /// What to do.
-    pub verdict: Verdict,
-    /// What conntrack knew.
-    pub status: Status,
+    kind: u32,
+    detail: u32,
+    status: u32,
     /// The service that the packet belongs to, 0 for none.
     pub service: ServiceId,
     /// The backend that it was given, 0 for none.
     pub backend: BackendId,
 }
 
+const PASS: u32 = 0;
+const DROP: u32 = 1;
+const DELIVER: u32 = 2;
+const FORWARD: u32 = 3;
+
 impl Decision {
+    /// A decision about a packet of a connection.
+    #[inline(always)]
+    pub const fn new(
+        verdict: Verdict,
+        status: Status,
+        service: ServiceId,
+        backend: BackendId,
+    ) -> Self {
+        let (kind, detail) = match verdict {
+            Verdict::Pass => (PASS, 0),
+            Verdict::Drop(reason) => (DROP, reason as u32),
+            Verdict::Deliver(device) => (DELIVER, device),
+            Verdict::Forward(device) => (FORWARD, device),
+        };
+        Self { kind, detail, status: status as u32, service, backend }
+    }
+
     /// A decision about a packet that belongs to no connection.
     #[inline(always)]
     pub const fn untracked(verdict: Verdict) -> Self {
-        Self { verdict, status: Status::Untracked, service: 0, backend: 0 }
+        Self::new(verdict, Status::Untracked, 0, 0)
     }
 
-    /// As five words, the form in which a program in the kernel reports a decision to a test.
+    /// What to do.
+    #[inline(always)]
+    pub fn verdict(&self) -> Verdict {
+        match self.kind {
+            DELIVER => Verdict::Deliver(self.detail),
+            FORWARD => Verdict::Forward(self.detail),
+            DROP => match u8::try_from(self.detail).ok().and_then(DropReason::from_number) {
+                Some(reason) => Verdict::Drop(reason),
+                None => Verdict::Pass, // `new` stores no other
+            },
+            _ => Verdict::Pass,
+        }
+    }
+
+    /// What conntrack knew.
+    pub const fn status(&self) -> Status {
+        match self.status {
+            1 => Status::New,
+            2 => Status::Established,
+            3 => Status::Reply,
+            4 => Status::Reopened,
+            _ => Status::Untracked,
+        }
+    }
+
+    /// As five words, the form in which a program in the kernel reports a decision to a test: the kind
+    /// of verdict, its drop reason or device, status, service, backend.
     #[inline(always)]
     pub const fn to_words(&self) -> [u32; 5] {
-        let (kind, detail) = match self.verdict {
-            Verdict::Pass => (0, 0),
-            Verdict::Drop(reason) => (1, reason as u32),
-            Verdict::Deliver(device) => (2, device),
-            Verdict::Forward(device) => (3, device),
-        };
-        [kind, detail, self.status as u32, self.service, self.backend]
+        [self.kind, self.detail, self.status, self.service, self.backend]
     }
 
     /// The reverse of [`Self::to_words`]; `None` for words that no decision gives.
     pub fn from_words(words: [u32; 5]) -> Option<Self> {
         let [kind, detail, status, service, backend] = words;
-        let verdict = match kind {
-            0 => Verdict::Pass,
-            1 => Verdict::Drop(DropReason::from_number(u8::try_from(detail).ok()?)?),
-            2 => Verdict::Deliver(detail),
-            3 => Verdict::Forward(detail),
-            _ => return None,
-        };
-        let status = match status {
-            0 => Status::Untracked,
-            1 => Status::New,
-            2 => Status::Established,
-            3 => Status::Reply,
-            4 => Status::Reopened,
-            _ => return None,
-        };
-        Some(Self { verdict, status, service, backend })
+        let decision = Self { kind, detail, status, service, backend };
+        let again = Self::new(decision.verdict(), decision.status(), service, backend);
+        (again == decision).then_some(decision)
+    }
+
+    /// The action of a tc hook, where the platform redirects as it is told: `deliver` and `forward`
+    /// are what it does with a device. Kept apart from [`Self::verdict`], which names the drop reason.
+    #[inline(always)]
+    pub fn act<T>(
+        &self,
+        pass: T,
+        drop: T,
+        deliver: impl FnOnce(IfIndex) -> T,
+        forward: impl FnOnce(IfIndex) -> T,
+    ) -> T {
+        match self.kind {
+            DROP => drop,
+            DELIVER => deliver(self.detail),
+            FORWARD => forward(self.detail),
+            _ => pass,
+        }
+    }
+}
+
+impl core::fmt::Debug for Decision {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Decision")
+            .field("verdict", &self.verdict())
+            .field("status", &self.status())
+            .field("service", &self.service)
+            .field("backend", &self.backend)
+            .finish()
     }
 }

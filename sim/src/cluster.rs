@@ -95,7 +95,7 @@ impl<E: Engine> Cluster<E> {
     ) -> Result<Fate, E::Error> {
         let decision = self.engine.run(node, hook, device, frame)?;
         watch.decided(node, hook, &decision);
-        match decision.verdict {
+        match decision.verdict() {
             Verdict::Drop(reason) => Ok(Fate::Dropped(node, hook, reason)),
             // The kernel's bpf_redirect_peer leaves the link addresses as they came.
             Verdict::Deliver(device) => match self.topology.pod_behind(node, device) {

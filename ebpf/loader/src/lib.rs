@@ -1,1 +1,16 @@
-//! Loads, attaches and drives the twinpath programs in the kernel.
+//! The programs in the kernel: loading, filling their maps, running them.
+//!
+//! | for | see |
+//! |---|---|
+//! | the compiled programs, and what to do when there are none | [`object`] |
+//! | loading, with limits and, for a verifier, virtual time | [`load`] |
+//! | a node's tables in kernel maps | [`tables`] |
+//! | system calls that the loader library lacks | [`sys`] |
+//! | hooks as test runs (`BPF_PROG_TEST_RUN`) | [`test_run`] |
+#![deny(missing_docs)]
+
+pub mod load;
+pub mod object;
+pub mod sys;
+pub mod tables;
+pub mod test_run;

@@ -11,7 +11,7 @@ use aya_ebpf::helpers::{bpf_redirect_neigh, bpf_redirect_peer};
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use twinpath_core::hook;
-use twinpath_core::verdict::{Decision, Verdict};
+use twinpath_core::verdict::Decision;
 
 use crate::maps::{WorkRoom, node};
 use crate::skb::Skb;
@@ -51,16 +51,14 @@ fn answer(skb: &Skb, decision: &Decision) -> i32 {
     if host::is_verified() {
         skb.report(decision);
     }
-    match decision.verdict {
-        Verdict::Pass => TC_ACT_OK,
-        Verdict::Drop(_) => TC_ACT_SHOT,
+    decision.act(
+        TC_ACT_OK,
+        TC_ACT_SHOT,
         // SAFETY: plain helper calls; the kernel checks the device.
-        Verdict::Deliver(device) => unsafe { bpf_redirect_peer(device, 0) as i32 },
+        |device| unsafe { bpf_redirect_peer(device, 0) as i32 },
         // SAFETY: as above; a null next hop tells the kernel to look it up.
-        Verdict::Forward(device) => unsafe {
-            bpf_redirect_neigh(device, core::ptr::null_mut(), 0, 0) as i32
-        },
-    }
+        |device| unsafe { bpf_redirect_neigh(device, core::ptr::null_mut(), 0, 0) as i32 },
+    )
 }
 
 /// The core has no panic path. Were one left, this loop would make the program fail to load.

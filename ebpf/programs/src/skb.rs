@@ -17,7 +17,7 @@ impl Skb {
     #[inline(always)]
     pub fn ingress(&self) -> IfIndex {
         // SAFETY: the context is valid for the run of the program.
-        unsafe { (*self.0).ifindex }
+        unsafe { (*self.0).ingress_ifindex }
     }
 
     /// Leaves the decision where a test run finds it: in the scratch words of the packet.
@@ -43,9 +43,19 @@ impl Skb {
 
     #[inline(always)]
     fn linear(&self, at: usize, size: usize) -> Option<*mut u8> {
+        // Volatile, so that the compiler does not keep half a pointer: these are 32-bit fields that the
+        // kernel turns into loads of 64-bit pointers.
         // SAFETY: as above.
-        let (data, end) = unsafe { ((*self.0).data as usize, (*self.0).data_end as usize) };
+        let (data, end) = unsafe {
+            (
+                core::ptr::read_volatile(&raw const (*self.0).data) as usize,
+                core::ptr::read_volatile(&raw const (*self.0).data_end) as usize,
+            )
+        };
         let start = data + at;
+        // For one byte the comparison becomes `start < end`, from which the verifier learns nothing. No
+        // header ends with the byte that the core asks for, so asking for two is the same.
+        let size = if size < 2 { 2 } else { size };
         if start + size > end { None } else { Some(start as *mut u8) }
     }
 }
@@ -67,15 +77,17 @@ impl Packet for Skb {
     #[inline(always)]
     fn load<T: Pod>(&self, at: At) -> Result<T, DropReason> {
         let start = self.at(at, size_of::<T>()).ok_or(DropReason::InvalidPacket)?;
-        // SAFETY: the bytes are there, and any bit pattern is a value.
-        Ok(unsafe { start.cast::<T>().read_unaligned() })
+        // SAFETY: the bytes are there, and any bit pattern is a value. Alignment is the kernel's affair:
+        // its verifier refuses the program where the machine needs it, and a read that is declared
+        // unaligned would be compiled to single bytes.
+        Ok(unsafe { start.cast::<T>().read() })
     }
 
     #[inline(always)]
     fn store<T: Pod>(&mut self, at: At, value: T) -> Result<(), DropReason> {
         let start = self.at(at, size_of::<T>()).ok_or(DropReason::WriteError)?;
-        // SAFETY: the bytes are there.
-        unsafe { start.cast::<T>().write_unaligned(value) };
+        // SAFETY: as in `load`.
+        unsafe { start.cast::<T>().write(value) };
         Ok(())
     }
 

@@ -1,0 +1,90 @@
+//! Loading the programs.
+
+use aya::programs::{ProgramError, SchedClassifier};
+use aya::{Ebpf, EbpfLoader};
+use twinpath_core::hook::Hook;
+use twinpath_sim::node::Limits;
+
+use crate::object;
+
+/// How the programs are loaded.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Sizes of the maps. The eviction policy is the kernel's own.
+    pub limits: Limits,
+    /// Virtual time, seeded dice, and decisions reported in the packet's scratch words.
+    pub verified: bool,
+}
+
+/// Why the programs are not there to run.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// They were not built.
+    #[error("{}", object::MISSING)]
+    NoObject,
+    /// The user may not load programs.
+    #[error("loading programs needs root (CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON): run as root")]
+    NotPermitted,
+    /// The kernel refused the maps or the object.
+    #[error("the kernel did not take the maps: {0}")]
+    Maps(#[from] aya::EbpfError),
+    /// The kernel refused a program.
+    #[error("the kernel did not take the program {name}: {error}")]
+    Program {
+        /// Which program.
+        name: &'static str,
+        /// What the kernel said.
+        error: String,
+    },
+    /// A map or program of the object is not the one that was expected.
+    #[error("the object has no {0}, or another kind of it: build it again with ebpf/build.sh")]
+    Unexpected(&'static str),
+}
+
+/// Loads the programs and their maps; one set of maps per call.
+pub fn load(options: &Options) -> Result<Ebpf, LoadError> {
+    let object = object::bytes().ok_or(LoadError::NoObject)?;
+    // SAFETY: a plain system call.
+    if unsafe { libc::geteuid() } != 0 {
+        return Err(LoadError::NotPermitted);
+    }
+    let size = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).max(1);
+    let limits = &options.limits;
+    let verified = u32::from(options.verified);
+    let mut ebpf = EbpfLoader::new()
+        .override_global("VERIFIED", &verified, true)
+        .map_max_entries("SERVICES", size(limits.services))
+        .map_max_entries("BACKENDS", size(limits.backends))
+        .map_max_entries("MAGLEV", size(limits.maglev))
+        .map_max_entries("ENDPOINTS", size(limits.endpoints))
+        .map_max_entries("CONNTRACK4", size(limits.conntrack))
+        .map_max_entries("CONNTRACK6", size(limits.conntrack))
+        .load(object)?;
+    for hook in Hook::ALL {
+        program(&mut ebpf, hook)?.load().map_err(|error| LoadError::Program {
+            name: hook.program(),
+            error: describe(&error),
+        })?;
+    }
+    Ok(ebpf)
+}
+
+/// The program of a hook.
+pub fn program(ebpf: &mut Ebpf, hook: Hook) -> Result<&mut SchedClassifier, LoadError> {
+    let name = hook.program();
+    ebpf.program_mut(name)
+        .and_then(|program| program.try_into().ok())
+        .ok_or(LoadError::Unexpected(name))
+}
+
+/// The last lines of the verifier's log are what says why.
+fn describe(error: &ProgramError) -> String {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            let lines: Vec<&str> = log.lines().collect();
+            format!("{io_error}\n{}", lines[lines.len().saturating_sub(20)..].join("\n"))
+        }
+        other => other.to_string(),
+    }
+}

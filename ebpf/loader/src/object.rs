@@ -1,0 +1,11 @@
+//! The compiled programs.
+
+include!(concat!(env!("OUT_DIR"), "/object.rs"));
+
+/// The object file with the programs, as `ebpf/build.sh` made it; `None` where it was not built.
+pub fn bytes() -> Option<&'static [u8]> {
+    OBJECT.filter(|object| !object.is_empty())
+}
+
+/// What to say to a user who needs the programs and has none.
+pub const MISSING: &str = "this binary was built without the kernel programs: run ebpf/build.sh (it installs what it needs) and build again";

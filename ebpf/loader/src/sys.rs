@@ -1,0 +1,130 @@
+//! The system calls that the loader library lacks: reading and emptying a map in one call.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// `BPF_MAP_LOOKUP_BATCH` of `include/uapi/linux/bpf.h` (Linux 5.6).
+const LOOKUP_BATCH: libc::c_long = 24;
+/// `BPF_MAP_LOOKUP_AND_DELETE_BATCH`.
+const LOOKUP_AND_DELETE_BATCH: libc::c_long = 25;
+
+/// The `batch` member of `union bpf_attr`.
+#[repr(C)]
+#[derive(Default)]
+struct Batch {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// A hash map's entries as flat bytes, in no particular order.
+pub struct Entries {
+    keys: Vec<u8>,
+    values: Vec<u8>,
+    key_size: usize,
+    value_size: usize,
+    capacity: usize,
+    count: usize,
+}
+
+impl Entries {
+    /// Room for all entries of a map with these sizes. Reused from call to call.
+    pub fn new(key_size: usize, value_size: usize, capacity: usize) -> Self {
+        Self {
+            keys: vec![0; key_size * capacity],
+            values: vec![0; value_size * capacity],
+            key_size,
+            value_size,
+            capacity,
+            count: 0,
+        }
+    }
+
+    /// Reads all entries of the map.
+    pub fn read(&mut self, map: BorrowedFd<'_>) -> io::Result<()> {
+        self.batch(map, LOOKUP_BATCH)
+    }
+
+    /// Removes all entries of the map.
+    pub fn drain(&mut self, map: BorrowedFd<'_>) -> io::Result<()> {
+        self.batch(map, LOOKUP_AND_DELETE_BATCH)
+    }
+
+    /// What was read last.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.keys.chunks(self.key_size).zip(self.values.chunks(self.value_size)).take(self.count)
+    }
+
+    fn batch(&mut self, map: BorrowedFd<'_>, command: libc::c_long) -> io::Result<()> {
+        self.count = 0;
+        let mut cursor = 0_u32;
+        let mut first = true;
+        while self.count < self.capacity {
+            let room = self.capacity - self.count;
+            let mut batch = Batch {
+                in_batch: if first { 0 } else { (&raw const cursor) as u64 },
+                out_batch: (&raw mut cursor) as u64,
+                keys: self.keys[self.count * self.key_size..].as_mut_ptr() as u64,
+                values: self.values[self.count * self.value_size..].as_mut_ptr() as u64,
+                count: u32::try_from(room).unwrap_or(u32::MAX),
+                map_fd: u32::try_from(map.as_raw_fd()).unwrap_or(u32::MAX),
+                ..Batch::default()
+            };
+            // SAFETY: the attribute points to buffers with room for `count` keys and values.
+            let result = unsafe {
+                libc::syscall(libc::SYS_bpf, command, &raw mut batch, size_of::<Batch>())
+            };
+            let error = io::Error::last_os_error();
+            let done = result == -1 && error.raw_os_error() == Some(libc::ENOENT);
+            if result == -1 && !done {
+                return Err(error);
+            }
+            self.count += batch.count as usize;
+            if done {
+                break;
+            }
+            first = false;
+        }
+        Ok(())
+    }
+}
+
+/// `BPF_MAP_DELETE_ELEM`.
+const DELETE_ELEM: libc::c_long = 3;
+
+/// The members of `union bpf_attr` for one element.
+#[repr(C)]
+struct Element {
+    map_fd: u32,
+    pad: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// Removes one entry; whether it was there.
+pub fn delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<bool> {
+    let mut element = Element {
+        map_fd: u32::try_from(map.as_raw_fd()).unwrap_or(u32::MAX),
+        pad: 0,
+        key: key.as_ptr() as u64,
+        value: 0,
+        flags: 0,
+    };
+    // SAFETY: the key is as long as the map's keys, which the callers see to.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, DELETE_ELEM, &raw mut element, size_of::<Element>())
+    };
+    match result {
+        0 => Ok(true),
+        _ => match io::Error::last_os_error() {
+            error if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+            error => Err(error),
+        },
+    }
+}

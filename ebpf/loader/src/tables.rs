@@ -1,0 +1,239 @@
+//! A node's tables in kernel maps.
+
+use std::os::fd::AsFd;
+
+use aya::Ebpf;
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
+use twinpath_control::diff::{Target, Write};
+use twinpath_core::address::Address;
+use twinpath_core::bytes::{Be16, Pod};
+use twinpath_core::conntrack::Flow;
+use twinpath_core::seam::{Config, Nanos};
+use twinpath_core::service::{Service, ServiceKey};
+use twinpath_core::tuple::Tuple;
+use twinpath_core::{backend::Backend, endpoint::Endpoint};
+
+use crate::load::LoadError;
+use crate::sys::Entries;
+
+/// Room for the bytes of a key or a value: to the library, entries are bytes.
+macro_rules! bytes_of {
+    ($type:ty) => {
+        [u8; size_of::<$type>()]
+    };
+}
+
+/// The bytes of a key or a value.
+fn bytes<T: Pod, const N: usize>(value: &T) -> [u8; N] {
+    const { assert!(N == size_of::<T>()) };
+    <[u8; N]>::read_from(value.as_bytes()).unwrap_or([0; N])
+}
+
+/// The maps of one loaded set of programs.
+pub struct KernelTables {
+    services: HashMap<MapData, bytes_of!(ServiceKey), bytes_of!(Service)>,
+    backends: HashMap<MapData, u32, bytes_of!(Backend)>,
+    maglev: Array<MapData, u32>,
+    endpoints: HashMap<MapData, bytes_of!(Address), bytes_of!(Endpoint)>,
+    config: Array<MapData, bytes_of!(Config)>,
+    clock: Array<MapData, [u64; 3]>,
+    metrics: PerCpuArray<MapData, u64>,
+    conntrack4: Connections,
+    conntrack6: Connections,
+}
+
+/// One of the two conntrack maps.
+struct Connections {
+    map: MapData,
+    entries: Entries,
+}
+
+impl Connections {
+    fn new(
+        ebpf: &mut Ebpf,
+        name: &'static str,
+        key: usize,
+        room: usize,
+    ) -> Result<Self, LoadError> {
+        let Some(Map::LruHashMap(map)) = ebpf.take_map(name) else {
+            return Err(LoadError::Unexpected(name));
+        };
+        Ok(Self { map, entries: Entries::new(key, size_of::<Flow>(), room) })
+    }
+
+    fn read(&mut self) -> Result<Vec<(Tuple, Flow)>, TableError> {
+        self.entries.read(self.map.fd().as_fd()).map_err(TableError::Batch)?;
+        let mut all: Vec<(Tuple, Flow)> = self
+            .entries
+            .iter()
+            .filter_map(|(key, value)| Some((tuple(key)?, Flow::read_from(value)?)))
+            .collect();
+        all.sort_by_key(|(key, _)| *key);
+        Ok(all)
+    }
+
+    fn clear(&mut self) -> Result<(), TableError> {
+        self.entries.drain(self.map.fd().as_fd()).map_err(TableError::Batch)
+    }
+}
+
+/// What went wrong with a map.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    /// The kernel refused a write.
+    #[error("{what}: {error}")]
+    Write {
+        /// The write.
+        what: String,
+        /// What the kernel said.
+        error: MapError,
+    },
+    /// Reading or emptying a conntrack map failed.
+    #[error("a conntrack map cannot be read: {0}")]
+    Batch(std::io::Error),
+    /// Reading another map failed.
+    #[error("a map cannot be read: {0}")]
+    Read(#[from] MapError),
+}
+
+impl KernelTables {
+    /// Takes the maps of a loaded object. `room` is the size of the conntrack maps.
+    pub fn new(ebpf: &mut Ebpf, room: usize) -> Result<Self, LoadError> {
+        fn take<T: TryFrom<Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, LoadError> {
+            let map = ebpf.take_map(name).ok_or(LoadError::Unexpected(name))?;
+            T::try_from(map).map_err(|_| LoadError::Unexpected(name))
+        }
+        Ok(Self {
+            services: take(ebpf, "SERVICES")?,
+            backends: take(ebpf, "BACKENDS")?,
+            maglev: take(ebpf, "MAGLEV")?,
+            endpoints: take(ebpf, "ENDPOINTS")?,
+            config: take(ebpf, "CONFIG")?,
+            clock: take(ebpf, "CLOCK")?,
+            metrics: take(ebpf, "METRICS")?,
+            conntrack4: Connections::new(ebpf, "CONNTRACK4", size_of::<Key4>(), room)?,
+            conntrack6: Connections::new(ebpf, "CONNTRACK6", size_of::<Tuple>(), room)?,
+        })
+    }
+
+    /// The conntrack table, by key, IPv4 first.
+    pub fn conntrack(&mut self) -> Result<Vec<(Tuple, Flow)>, TableError> {
+        let mut all = self.conntrack4.read()?;
+        all.extend(self.conntrack6.read()?);
+        Ok(all)
+    }
+
+    /// Forgets every connection.
+    pub fn clear_conntrack(&mut self) -> Result<(), TableError> {
+        self.conntrack4.clear()?;
+        self.conntrack6.clear()
+    }
+
+    /// Removes one half of a connection; whether it was there.
+    pub fn remove(&mut self, key: &Tuple) -> Result<bool, TableError> {
+        let (map, bytes) = if key.is_v4() {
+            (&self.conntrack4.map, Key4::from(key).as_bytes().to_vec())
+        } else {
+            (&self.conntrack6.map, key.as_bytes().to_vec())
+        };
+        crate::sys::delete(map.fd().as_fd(), &bytes).map_err(TableError::Batch)
+    }
+
+    /// Sets the virtual clock and dice.
+    pub fn set_clock(&mut self, now: Nanos, seed: u64, drawn: u64) -> Result<(), TableError> {
+        Ok(self.clock.set(0, [now, seed, drawn], 0)?)
+    }
+
+    /// How many numbers were drawn from the virtual dice.
+    pub fn drawn(&self) -> Result<u64, TableError> {
+        let [_, _, drawn] = self.clock.get(&0, 0)?;
+        Ok(drawn)
+    }
+
+    /// The counters, summed over CPUs.
+    pub fn metrics(&self) -> Result<Vec<u64>, TableError> {
+        (0..self.metrics.len()).map(|slot| Ok(self.metrics.get(&slot, 0)?.iter().sum())).collect()
+    }
+
+    /// Sets the counters to zero.
+    pub fn clear_metrics(&mut self) -> Result<(), TableError> {
+        for slot in 0..self.metrics.len() {
+            let zeroes = self.metrics.get(&slot, 0)?;
+            if zeroes.iter().any(|count| *count != 0) {
+                let zeroes = zeroes.iter().map(|_| 0).collect::<Vec<u64>>();
+                let zeroes =
+                    aya::maps::PerCpuValues::try_from(zeroes).map_err(TableError::Batch)?;
+                self.metrics.set(slot, zeroes, 0)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Target for KernelTables {
+    type Error = TableError;
+
+    fn write(&mut self, write: &Write) -> Result<(), TableError> {
+        let result = match write {
+            Write::Backend(id, Some(backend)) => self.backends.insert(id, bytes(backend), 0),
+            Write::Backend(id, None) => self.backends.remove(id),
+            Write::Service(key, Some(service)) => {
+                self.services.insert(bytes(key), bytes(service), 0)
+            }
+            Write::Service(key, None) => self.services.remove(&bytes(key)),
+            Write::Maglev(index, id) => self.maglev.set(*index, *id, 0),
+            Write::Endpoint(address, Some(endpoint)) => {
+                self.endpoints.insert(bytes(address), bytes(endpoint), 0)
+            }
+            Write::Endpoint(address, None) => self.endpoints.remove(&bytes(address)),
+            Write::Config(config) => self.config.set(0, bytes(config), 0),
+        };
+        match result {
+            // To remove what is not there is no failure, in the simulator as here.
+            Err(MapError::KeyNotFound) => Ok(()),
+            Err(error) => Err(TableError::Write { what: format!("{write:?}"), error }),
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+/// The key of the IPv4 conntrack map: see `maps.rs` of the programs.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Key4 {
+    source: u32,
+    destination: u32,
+    ports: [u16; 2],
+    protocol: u32,
+}
+
+// SAFETY: 4 + 4 + 4 + 4 bytes, no padding, any bit pattern is a value.
+unsafe impl Pod for Key4 {}
+
+impl From<&Tuple> for Key4 {
+    fn from(tuple: &Tuple) -> Self {
+        Self {
+            source: tuple.source.low(),
+            destination: tuple.destination.low(),
+            ports: [tuple.source_port.raw(), tuple.destination_port.raw()],
+            protocol: u32::from(tuple.protocol),
+        }
+    }
+}
+
+fn tuple(key: &[u8]) -> Option<Tuple> {
+    if key.len() == size_of::<Tuple>() {
+        return Tuple::read_from(key);
+    }
+    let key = Key4::read_from(key)?;
+    let [source_port, destination_port] = key.ports.map(Be16::from_raw);
+    let address = |low: u32| Address::v4(low.to_ne_bytes());
+    let protocol = u8::try_from(key.protocol).ok()?;
+    Some(Tuple::new(
+        protocol,
+        address(key.source),
+        source_port,
+        address(key.destination),
+        destination_port,
+    ))
+}

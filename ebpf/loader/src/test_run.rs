@@ -1,0 +1,196 @@
+//! The hooks as test runs of the loaded programs (`BPF_PROG_TEST_RUN`).
+//!
+//! The programs are loaded on virtual time and seeded dice, so the same packets give the same
+//! decisions as in the simulator. Nothing is attached, no device is made.
+
+use aya::Ebpf;
+use aya::programs::{TestRun, TestRunOptions};
+use twinpath_control::diff::{Target, Write};
+use twinpath_core::conntrack::Flow;
+use twinpath_core::hook::Hook;
+use twinpath_core::seam::Nanos;
+use twinpath_core::tuple::Tuple;
+use twinpath_core::verdict::{Decision, IfIndex, Verdict};
+use twinpath_sim::engine::{Engine, NodeIndex, node_seed};
+use twinpath_sim::frame::Frame;
+use twinpath_sim::node::Limits;
+
+use crate::load::{self, LoadError, Options, load};
+use crate::tables::{KernelTables, TableError};
+
+/// The shortest packet that a test run takes: an Ethernet header and one byte.
+pub const MIN_LENGTH: usize = 15;
+
+/// The longest: a page less head room and the kernel's own trailer.
+pub const MAX_LENGTH: usize = 3_500;
+
+/// Size of `struct __sk_buff`, and where its members are that matter here.
+const CONTEXT: usize = 192;
+const INGRESS_IFINDEX: usize = 36;
+const SCRATCH: usize = 48;
+
+/// What a program returns.
+const TC_ACT_OK: u32 = 0;
+const TC_ACT_SHOT: u32 = 2;
+const TC_ACT_REDIRECT: u32 = 7;
+
+/// One set of loaded programs and maps per node.
+pub struct TestRunEngine {
+    nodes: Vec<Loaded>,
+    now: Nanos,
+    out: Vec<u8>,
+}
+
+struct Loaded {
+    ebpf: Ebpf,
+    tables: KernelTables,
+    seed: u64,
+}
+
+/// What went wrong with a test run.
+#[derive(Debug, thiserror::Error)]
+pub enum TestRunError {
+    /// There is no such node.
+    #[error("node {0} does not exist")]
+    NoNode(NodeIndex),
+    /// The programs are not there.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A map failed.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// The kernel refused to run a program.
+    #[error("test run of {program} with {length} bytes: {error}")]
+    Run {
+        /// The program.
+        program: &'static str,
+        /// The length of the packet.
+        length: usize,
+        /// What the kernel said.
+        error: aya::programs::ProgramError,
+    },
+    /// What a program returned is not what it reported.
+    #[error("{program} returned {returned} and reported {words:?}")]
+    Report {
+        /// The program.
+        program: &'static str,
+        /// What it returned.
+        returned: u32,
+        /// What it reported.
+        words: [u32; 5],
+    },
+}
+
+impl TestRunEngine {
+    /// Loads the programs once per node.
+    pub fn new(nodes: usize, limits: &Limits, seed: u64) -> Result<Self, LoadError> {
+        let options = Options { limits: *limits, verified: true };
+        let nodes = (0..nodes)
+            .map(|i| {
+                let mut ebpf = load(&options)?;
+                let tables = KernelTables::new(&mut ebpf, limits.conntrack)?;
+                Ok(Loaded { ebpf, tables, seed: node_seed(seed, i) })
+            })
+            .collect::<Result<Vec<_>, LoadError>>()?;
+        let mut engine = Self { nodes, now: 0, out: vec![0; 4_096] };
+        engine
+            .reset(seed)
+            .map_err(|error| LoadError::Program { name: "maps", error: error.to_string() })?;
+        Ok(engine)
+    }
+
+    fn node(&mut self, node: NodeIndex) -> Result<&mut Loaded, TestRunError> {
+        self.nodes.get_mut(node).ok_or(TestRunError::NoNode(node))
+    }
+}
+
+impl Engine for TestRunEngine {
+    type Error = TestRunError;
+
+    fn nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
+    fn set_time(&mut self, now: Nanos) -> Result<(), TestRunError> {
+        if now == self.now {
+            return Ok(());
+        }
+        self.now = now;
+        for node in &mut self.nodes {
+            let drawn = node.tables.drawn()?;
+            node.tables.set_clock(now, node.seed, drawn)?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, node: NodeIndex, write: &Write) -> Result<(), TestRunError> {
+        Ok(self.node(node)?.tables.write(write)?)
+    }
+
+    fn run(
+        &mut self,
+        node: NodeIndex,
+        hook: Hook,
+        device: IfIndex,
+        frame: &mut Frame,
+    ) -> Result<Decision, TestRunError> {
+        let loaded = self.nodes.get_mut(node).ok_or(TestRunError::NoNode(node))?;
+        let program = load::program(&mut loaded.ebpf, hook)?;
+        let mut context = [0_u8; CONTEXT];
+        context[INGRESS_IFINDEX..INGRESS_IFINDEX + 4].copy_from_slice(&device.to_ne_bytes());
+        let mut context_out = [0_u8; CONTEXT];
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(&frame.bytes);
+        options.data_out = Some(&mut self.out);
+        options.ctx_in = Some(&context);
+        options.ctx_out = Some(&mut context_out);
+        let name = hook.program();
+        let result = program.test_run(options).map_err(|error| TestRunError::Run {
+            program: name,
+            length: frame.bytes.len(),
+            error,
+        })?;
+        let length = result.data_size_out as usize;
+        frame.bytes.clear();
+        frame.bytes.extend_from_slice(self.out.get(..length).unwrap_or_default());
+
+        let mut words = [0; 5];
+        for (word, bytes) in words.iter_mut().zip(context_out[SCRATCH..].chunks_exact(4)) {
+            *word = u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        }
+        let returned = result.return_value;
+        let decision = Decision::from_words(words);
+        let expected = decision.map(|decision| match decision.verdict() {
+            Verdict::Pass => TC_ACT_OK,
+            Verdict::Drop(_) => TC_ACT_SHOT,
+            Verdict::Deliver(_) | Verdict::Forward(_) => TC_ACT_REDIRECT,
+        });
+        match decision {
+            Some(decision) if expected == Some(returned) => Ok(decision),
+            _ => Err(TestRunError::Report { program: name, returned, words }),
+        }
+    }
+
+    fn conntrack(&mut self, node: NodeIndex) -> Result<Vec<(Tuple, Flow)>, TestRunError> {
+        Ok(self.node(node)?.tables.conntrack()?)
+    }
+
+    fn metrics(&mut self, node: NodeIndex) -> Result<Vec<u64>, TestRunError> {
+        Ok(self.node(node)?.tables.metrics()?)
+    }
+
+    fn evict(&mut self, node: NodeIndex, key: &Tuple) -> Result<bool, TestRunError> {
+        Ok(self.node(node)?.tables.remove(key)?)
+    }
+
+    fn reset(&mut self, seed: u64) -> Result<(), TestRunError> {
+        self.now = 0;
+        for (i, node) in self.nodes.iter_mut().enumerate() {
+            node.seed = node_seed(seed, i);
+            node.tables.clear_conntrack()?;
+            node.tables.clear_metrics()?;
+            node.tables.set_clock(0, node.seed, 0)?;
+        }
+        Ok(())
+    }
+}
