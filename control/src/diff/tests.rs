@@ -140,7 +140,7 @@ fn service(
 fn pod(number: u8) -> (ObjectName, Pod) {
     let name = ObjectName::new("default", &number.to_string());
     let addresses = vec![ip(&format!("10.244.0.{number}")), ip(&format!("fd00:244::{number}"))];
-    let node = if number % 3 == 0 { "b" } else { "a" }.to_owned();
+    let node = if number.is_multiple_of(3) { "b" } else { "a" }.to_owned();
     (name.clone(), Pod { name, addresses, node, host_network: number % 7 == 6 })
 }
 

@@ -118,6 +118,9 @@ fn common(service: &objects::Service, report: &mut Report<'_>) -> Option<Common>
         let address = report.check("clusterIP", address(text));
         addresses.extend(address.filter(|address| !addresses.contains(address)));
     }
+    if addresses.is_empty() {
+        return None;
+    }
     if spec.ports.is_empty() {
         report.error("has no ports; add them under spec.ports");
         return None;

@@ -94,9 +94,10 @@ pub(super) fn put(objects: &mut Objects, file: &Arc<str>, sorted: Sorted) -> Res
             Ok(())
         }
         Sorted::Kindless(fields) => {
-            let (file, object) = (file.clone(), name(&fields));
-            let text = "has no kind; give objects as `kubectl get` prints them".to_owned();
-            Err(ReadError::Object { file, kind: "object".to_owned(), object, text })
+            let name = name(&fields).to_string();
+            let which = if name.is_empty() { "an object".to_owned() } else { format!("{name:?}") };
+            let text = format!("{which} has no kind; give objects as `kubectl get` prints them");
+            Err(ReadError::Syntax { file: file.clone(), text })
         }
         Sorted::Bad { kind, object, text } => {
             Err(ReadError::Object { file: file.clone(), kind, object, text })
@@ -116,9 +117,8 @@ fn insert<T>(
     value: T,
 ) -> Result<(), ReadError> {
     if object.name.is_empty() {
-        let (file, kind) = (file.clone(), kind.to_owned());
-        let text = "metadata.name is missing".to_owned();
-        return Err(ReadError::Object { file, kind, object, text });
+        let text = format!("an object of kind {kind} has no metadata.name");
+        return Err(ReadError::Syntax { file: file.clone(), text });
     }
     found.insert(object, Object { file: file.clone(), value });
     Ok(())
