@@ -88,3 +88,25 @@ pub(super) fn protocol(name: Option<&str>) -> Result<Option<Protocol>, String> {
         Some(other) => Err(format!("{other:?} is no protocol; TCP and UDP are served")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_ranges() {
+        let shown = |text: &str| address(text).map(|ip| ip.to_string());
+        assert_eq!(shown("10.0.0.1"), Ok("10.0.0.1".to_owned()));
+        assert_eq!(shown("::ffff:10.0.0.1"), Ok("10.0.0.1".to_owned()));
+        assert_eq!(shown("FD00::0:1"), Ok("fd00::1".to_owned()));
+        for text in ["", "None", "10.0.0", "10.0.0.1/32", "010.0.0.1"] {
+            assert_eq!(shown(text), Err(format!("{text:?} is no IP address")));
+        }
+        for text in ["10.244.0.0/24", "10.0.0.1/32", "0.0.0.0/0", "fd00::/128"] {
+            assert_eq!(range(text).map(|range| range.to_string()), Ok(text.to_owned()));
+        }
+        for text in ["10.244.0.0", "10.244.0.0/33", "fd00::/129", "10.244.0.0/-1", "x/8"] {
+            assert!(range(text).is_err(), "{text}");
+        }
+    }
+}

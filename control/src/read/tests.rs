@@ -24,6 +24,7 @@ fn forms_of_input() {
         ("one object", r#"{"kind":"Node","metadata":{"name":"a"}}"#, &["Node a"]),
         ("one object in YAML", "kind: Node\nmetadata:\n  name: a\n", &["Node a"]),
         ("YAML that begins with a brace", "{kind: Node, metadata: {name: a}}", &["Node a"]),
+        ("what YAML 1.1 takes for a boolean", "{kind: Node, metadata: {name: y}}", &["Node y"]),
         (
             "a byte order mark",
             "\u{feff}{\"kind\":\"Node\",\"metadata\":{\"name\":\"a\"}}",

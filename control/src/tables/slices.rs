@@ -15,7 +15,8 @@ pub(super) type SliceOwner = (ServiceId, bool);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Slices {
     owners: BTreeMap<SliceOwner, Slice>,
-    taken: BTreeSet<u32>,
+    /// Below the highest that is taken.
+    free: BTreeSet<u32>,
 }
 
 /// A slice. Its contents are kept, since they are the same for every node and seldom change.
@@ -30,11 +31,11 @@ pub(super) struct Slice {
 impl Slices {
     /// Frees the slices of all others.
     pub(super) fn retain(&mut self, live: &BTreeSet<SliceOwner>) {
-        let taken = &mut self.taken;
+        let free = &mut self.free;
         self.owners.retain(|owner, slice| {
             let keep = live.contains(owner);
             if !keep {
-                taken.remove(&slice.index);
+                free.insert(slice.index);
             }
             keep
         });
@@ -47,12 +48,10 @@ impl Slices {
         backends: &[(BackendId, BackendKey)],
         options: &Options,
     ) -> &Slice {
-        let Self { owners, taken } = self;
+        let Self { owners, free } = self;
+        let next = owners.len() + free.len();
         let slice = owners.entry(owner).or_insert_with(|| {
-            // The first number that is missing.
-            let index = taken.iter().zip(0..).find(|(used, n)| *used != n);
-            let index = index.map_or(taken.len() as u32, |(_, n)| n);
-            taken.insert(index);
+            let index = free.pop_first().unwrap_or(next as u32);
             let made_from = (Vec::new(), options.maglev_size, options.hash_seed);
             Slice { index, made_from, entries: Vec::new() }
         });
