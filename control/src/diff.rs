@@ -34,9 +34,11 @@ pub trait Target {
     fn write(&mut self, write: &Write) -> Result<(), Self::Error>;
 }
 
-/// Does all writes, in order; stops at the first that fails.
+/// Does all writes, in order; stops at the first that fails. Packets may be handled between any two of
+/// them: see [`diff`].
 ///
-/// Packets may be handled between any two of them: see [`diff`].
+/// After a failure the tables hold what the writes before it made of them, which is safe but not what
+/// was wanted. To go on, take the difference from that.
 pub fn apply<T: Target>(target: &mut T, writes: &[Write]) -> Result<(), T::Error> {
     writes.iter().try_for_each(|write| target.write(write))
 }

@@ -32,8 +32,8 @@ pub struct State {
 }
 
 impl State {
-    /// Checks objects. What cannot be used is left out and named among the problems, which come in
-    /// the order of the objects.
+    /// Checks objects. What cannot be used is left out and named among the problems: those of nodes and
+    /// pods, then those of endpoints, then those of services, each by name.
     pub fn new(objects: &Objects) -> (Self, Vec<Problem>) {
         let mut problems = Vec::new();
         let mut state = Self::default();

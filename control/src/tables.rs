@@ -140,7 +140,12 @@ impl Planner {
         let mut names = Names::default();
         for (name, port) in &state.services {
             names.services.insert(number(&mut self.services, name), name.clone());
-            for endpoint in port.endpoints.iter().filter(|e| e.ready || e.is_draining()) {
+            let planned = |endpoint: &&model::Endpoint| {
+                let is_ipv4 = endpoint.address.is_ipv4();
+                (endpoint.ready || endpoint.is_draining())
+                    && port.frontends.iter().any(|f| f.address.is_ipv4() == is_ipv4)
+            };
+            for endpoint in port.endpoints.iter().filter(planned) {
                 let id = number(&mut self.backends, &key(endpoint, name.protocol));
                 names.backends.entry(id).or_insert_with(|| BackendName {
                     address: endpoint.address,

@@ -93,8 +93,8 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-/// A service, given by the first byte of its address and by the states of its endpoints: ready,
-/// draining, or neither.
+/// A service: its number, whether it has an IPv6 address too, and its endpoints, each with the last
+/// byte of its addresses and its state: 0 for ready, 1 for draining, 2 for neither.
 fn service(
     number: u8,
     v6: bool,

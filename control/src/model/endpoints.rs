@@ -1,5 +1,6 @@
 //! Endpoints, by the service that they serve.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
@@ -72,7 +73,7 @@ pub(super) fn groups(objects: &Objects, problems: &mut Vec<Problem>) -> HashMap<
         slice(group, &object.value, &name.namespace, &mut report);
     }
     for (name, object) in &objects.endpoints {
-        if let std::collections::hash_map::Entry::Vacant(entry) = groups.entry(name.clone()) {
+        if let Entry::Vacant(entry) = groups.entry(name.clone()) {
             let mut report = Report::new(problems, &object.file, "Endpoints", name);
             subsets(entry.insert(Group::default()), &object.value, &name.namespace, &mut report);
         }

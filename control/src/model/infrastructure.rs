@@ -1,6 +1,6 @@
 //! Nodes and pods.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::parse::{Report, address, range};
@@ -80,7 +80,7 @@ pub(super) fn mentioned(objects: &Objects, state: &mut State) {
 }
 
 fn mention(
-    pods: &mut std::collections::BTreeMap<ObjectName, Pod>,
+    pods: &mut BTreeMap<ObjectName, Pod>,
     name: &ObjectName,
     node: &str,
     address: IpAddr,
