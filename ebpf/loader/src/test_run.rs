@@ -18,11 +18,17 @@ use twinpath_sim::node::Limits;
 use crate::load::{self, LoadError, Options, load};
 use crate::tables::{KernelTables, TableError};
 
-/// The shortest packet that a test run takes: an Ethernet header and one byte.
-pub const MIN_LENGTH: usize = 15;
-
-/// The longest: a page less head room and the kernel's own trailer.
-pub const MAX_LENGTH: usize = 3_500;
+/// Whether the kernel takes such a packet for a test run: an Ethernet header and more, a whole IP header
+/// where the EtherType says IP (`bpf_prog_test_run_skb` in `net/bpf/test_run.c`), and at most a page less
+/// head room and the kernel's own trailer.
+pub fn takes(bytes: &[u8]) -> bool {
+    let least = match bytes.get(12..14) {
+        Some([0x08, 0x00]) => 14 + 20,
+        Some([0x86, 0xdd]) => 14 + 40,
+        _ => 15,
+    };
+    (least..=3_500).contains(&bytes.len())
+}
 
 /// Size of `struct __sk_buff`, and where its members are that matter here.
 const CONTEXT: usize = 192;

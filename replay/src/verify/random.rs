@@ -1,0 +1,121 @@
+//! Random scenarios until enough packets were compared, shrinking the first that fails.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+use twinpath_core::hash;
+use twinpath_sim::engine::Engine;
+
+use super::{Coverage, Difference, Scenario, Twin, TwinError, strategy};
+use crate::capture::{ClassicWriter, Precision};
+
+/// How much to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Random {
+    /// Packets to compare at least.
+    pub packets: u64,
+    /// Steps of the longest scenario.
+    pub steps: usize,
+    /// What all scenarios are drawn from.
+    pub seed: u64,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Packets compared.
+    pub packets: u64,
+    /// What happened, and how often.
+    pub coverage: Coverage,
+    /// The smallest scenario found on which the engines differ.
+    pub failure: Option<Failure>,
+}
+
+/// A scenario and the difference that it shows.
+#[derive(Debug)]
+pub struct Failure {
+    /// The scenario.
+    pub scenario: Scenario,
+    /// The difference.
+    pub difference: Difference,
+    /// The packets of the scenario, up to the difference.
+    pub packets: Vec<Vec<u8>>,
+}
+
+impl Random {
+    /// Runs. `progress` is told the packets compared so far, scenario by scenario.
+    pub fn run<A: Engine, B: Engine>(
+        &self,
+        twin: &mut Twin<A, B>,
+        mut progress: impl FnMut(u64),
+    ) -> Result<Outcome, TwinError> {
+        let target = twin.packets.saturating_add(self.packets);
+        let twin = RefCell::new(twin);
+        let broken = RefCell::new(None);
+        let mut round = 0;
+        let mut failing = None;
+        while failing.is_none() && twin.borrow().packets < target {
+            let config = Config {
+                cases: 16,
+                failure_persistence: None,
+                max_shrink_iters: 4_000,
+                ..Config::default()
+            };
+            let mut runner = TestRunner::new_with_rng(config, rng(self.seed, round));
+            let result = runner.run(&strategy::scenario(self.steps), |scenario| {
+                match twin.borrow_mut().run(&scenario) {
+                    Ok(None) => Ok(()),
+                    Ok(Some(difference)) => Err(TestCaseError::fail(difference.to_string())),
+                    Err(error) => {
+                        let text = error.to_string();
+                        *broken.borrow_mut() = Some(error);
+                        Err(TestCaseError::fail(text))
+                    }
+                }
+            });
+            if let Err(TestError::Fail(_, scenario)) = result {
+                failing = Some(scenario);
+            }
+            progress(twin.borrow().packets);
+            round += 1;
+        }
+        let twin = twin.into_inner();
+        let failure = match failing {
+            None => None,
+            // Once more, for the difference of the smallest.
+            Some(scenario) => match twin.run(&scenario)? {
+                Some(difference) => {
+                    Some(Failure { scenario, difference, packets: twin.sent.clone() })
+                }
+                None => return Err(broken.into_inner().unwrap_or_else(TwinError::unsteady)),
+            },
+        };
+        Ok(Outcome { packets: twin.packets, coverage: twin.coverage.clone(), failure })
+    }
+}
+
+impl Failure {
+    /// Leaves the scenario, and its packets as a capture, in a folder; the scenario's path.
+    pub fn save(&self, folder: &Path) -> std::io::Result<PathBuf> {
+        std::fs::create_dir_all(folder)?;
+        let stem = format!("twin-{:016x}", self.scenario.seed);
+        let path = folder.join(format!("{stem}.json"));
+        self.scenario.write(&path).map_err(std::io::Error::other)?;
+        let file = std::fs::File::create(folder.join(format!("{stem}.pcap")))?;
+        let mut capture = ClassicWriter::new(std::io::BufWriter::new(file), Precision::Nano)?;
+        for (number, packet) in self.packets.iter().enumerate() {
+            let length = u32::try_from(packet.len()).unwrap_or(u32::MAX);
+            capture.write(number as u64 * 1_000_000, packet, length)?;
+        }
+        capture.finish()?;
+        Ok(path)
+    }
+}
+
+/// The generator of a round: 32 bytes of the random sequence with this seed.
+fn rng(seed: u64, round: u64) -> TestRng {
+    let bytes: Vec<u8> =
+        (0..8).flat_map(|i| hash::random(seed ^ round << 32, i).to_ne_bytes()).collect();
+    TestRng::from_seed(RngAlgorithm::ChaCha, &bytes)
+}
