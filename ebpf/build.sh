@@ -33,9 +33,11 @@ CARGO_ENCODED_RUSTFLAGS=$(printf '%s\x1f' \
     "--remap-path-prefix=$PWD=." "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo")
 export CARGO_ENCODED_RUSTFLAGS=${CARGO_ENCODED_RUSTFLAGS%$'\x1f'}
 rustup run "$toolchain" cargo build --locked -Z build-std=core --target bpfel-unknown-none \
-    --profile bpf -p twinpath-ebpf
-built="$target_dir/bpfel-unknown-none/bpf/twinpath-ebpf"
-object=ebpf/loader/object/twinpath.o
-# Only touched when it changed, so that what embeds it is not built again for nothing.
-cmp -s "$built" "$object" || cp "$built" "$object"
-say "built $object"
+    --profile bpf -p twinpath-ebpf -p twinpath-bare
+for name in ebpf:twinpath bare:bare; do
+    built="$target_dir/bpfel-unknown-none/bpf/twinpath-${name%:*}"
+    object="ebpf/loader/object/${name#*:}.o"
+    # Only touched when it changed, so that what embeds it is not built again for nothing.
+    cmp -s "$built" "$object" || cp "$built" "$object"
+    say "built $object"
+done

@@ -5,15 +5,18 @@ use std::{env, fs};
 
 fn main() {
     println!("cargo:rerun-if-changed=object");
-    let object =
-        Path::new(&env::var("CARGO_MANIFEST_DIR").expect("set by cargo")).join("object/twinpath.o");
+    let folder = Path::new(&env::var("CARGO_MANIFEST_DIR").expect("set by cargo")).join("object");
     let out = Path::new(&env::var("OUT_DIR").expect("set by cargo")).join("object.rs");
-    let code = if object.exists() {
-        format!(
-            "/// The programs.\npub(crate) static OBJECT: Option<&[u8]> = Some(aya::include_bytes_aligned!({object:?}));"
-        )
-    } else {
-        "/// The programs.\npub(crate) static OBJECT: Option<&[u8]> = None;".to_owned()
-    };
+    let code: String = [("OBJECT", "twinpath.o"), ("BARE", "bare.o")]
+        .map(|(name, file)| {
+            let object = folder.join(file);
+            let value = if object.exists() {
+                format!("Some(aya::include_bytes_aligned!({object:?}))")
+            } else {
+                "None".to_owned()
+            };
+            format!("static {name}: Option<&[u8]> = {value};\n")
+        })
+        .concat();
     fs::write(out, code).expect("cargo's output folder can be written");
 }

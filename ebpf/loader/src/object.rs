@@ -7,5 +7,10 @@ pub fn bytes() -> Option<&'static [u8]> {
     OBJECT.filter(|object| !object.is_empty())
 }
 
+/// The object file with the yardsticks of the benches (`benches/bare`); `None` where it was not built.
+pub fn bare() -> Option<&'static [u8]> {
+    BARE.filter(|object| !object.is_empty())
+}
+
 /// What to say to a user who needs the programs and has none.
 pub const MISSING: &str = "this binary was built without the kernel programs: run ebpf/build.sh (it installs what it needs) and build again";
