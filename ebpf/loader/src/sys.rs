@@ -94,6 +94,8 @@ impl Entries {
     }
 }
 
+/// `BPF_MAP_UPDATE_ELEM`.
+const UPDATE_ELEM: libc::c_long = 2;
 /// `BPF_MAP_DELETE_ELEM`.
 const DELETE_ELEM: libc::c_long = 3;
 
@@ -107,24 +109,31 @@ struct Element {
     flags: u64,
 }
 
+/// Puts one entry in, whether or not the key is taken.
+pub fn update(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> io::Result<()> {
+    element(map, UPDATE_ELEM, key, value.as_ptr() as u64)
+}
+
 /// Removes one entry; whether it was there.
 pub fn delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<bool> {
+    match element(map, DELETE_ELEM, key, 0) {
+        Ok(()) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn element(map: BorrowedFd<'_>, command: libc::c_long, key: &[u8], value: u64) -> io::Result<()> {
     let mut element = Element {
         map_fd: u32::try_from(map.as_raw_fd()).unwrap_or(u32::MAX),
         pad: 0,
         key: key.as_ptr() as u64,
-        value: 0,
+        value,
         flags: 0,
     };
-    // SAFETY: the key is as long as the map's keys, which the callers see to.
-    let result = unsafe {
-        libc::syscall(libc::SYS_bpf, DELETE_ELEM, &raw mut element, size_of::<Element>())
-    };
-    match result {
-        0 => Ok(true),
-        _ => match io::Error::last_os_error() {
-            error if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
-            error => Err(error),
-        },
+    // SAFETY: key and value are as long as the map's, which the callers see to.
+    match unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut element, size_of::<Element>()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }

@@ -129,14 +129,25 @@ impl KernelTables {
         self.conntrack6.clear()
     }
 
+    /// Puts one half of a connection in.
+    pub fn insert(&mut self, key: &Tuple, flow: &Flow) -> Result<(), TableError> {
+        let (map, bytes) = self.place(key);
+        crate::sys::update(map.fd().as_fd(), &bytes, flow.as_bytes()).map_err(TableError::Batch)
+    }
+
     /// Removes one half of a connection; whether it was there.
     pub fn remove(&mut self, key: &Tuple) -> Result<bool, TableError> {
-        let (map, bytes) = if key.is_v4() {
+        let (map, bytes) = self.place(key);
+        crate::sys::delete(map.fd().as_fd(), &bytes).map_err(TableError::Batch)
+    }
+
+    /// The map of a key, and its bytes there.
+    fn place(&self, key: &Tuple) -> (&MapData, Vec<u8>) {
+        if key.is_v4() {
             (&self.conntrack4.map, Key4::from(key).as_bytes().to_vec())
         } else {
             (&self.conntrack6.map, key.as_bytes().to_vec())
-        };
-        crate::sys::delete(map.fd().as_fd(), &bytes).map_err(TableError::Batch)
+        }
     }
 
     /// Sets the virtual clock and dice.
