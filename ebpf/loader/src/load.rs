@@ -51,8 +51,13 @@ pub fn load(options: &Options) -> Result<Ebpf, LoadError> {
     let size = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).max(1);
     let limits = &options.limits;
     let verified = u32::from(options.verified);
+    let tick = tick();
+    // `INITIAL_JIFFIES` of include/linux/jiffies.h: five minutes before a 32-bit counter wraps.
+    let at_boot = u64::from((300 * (1_000_000_000 / tick) as u32).wrapping_neg());
     let mut ebpf = EbpfLoader::new()
         .override_global("VERIFIED", &verified, true)
+        .override_global("TICK", &tick, true)
+        .override_global("TICKS_AT_BOOT", &at_boot, true)
         .map_max_entries("SERVICES", size(limits.services))
         .map_max_entries("BACKENDS", size(limits.backends))
         .map_max_entries("MAGLEV", size(limits.maglev))
@@ -67,6 +72,17 @@ pub fn load(options: &Options) -> Result<Ebpf, LoadError> {
         })?;
     }
     Ok(ebpf)
+}
+
+/// Nanoseconds in a tick of the kernel's timer: the resolution of its coarse clock.
+fn tick() -> u64 {
+    let mut resolution = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a live value.
+    let result = unsafe { libc::clock_getres(libc::CLOCK_MONOTONIC_COARSE, &raw mut resolution) };
+    match u64::try_from(resolution.tv_nsec) {
+        Ok(tick) if result == 0 && tick > 0 => tick,
+        _ => 4_000_000, // a kernel of 250 Hz, as most are
+    }
 }
 
 /// The program of a hook.
