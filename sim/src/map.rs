@@ -4,63 +4,31 @@
 //! full refuses a new key, an LRU map evicts. Iteration order never shows: dumps are sorted.
 
 use std::cell::Cell;
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher};
 
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use hashbrown::hash_table;
 use twinpath_core::bytes::Pod;
 use twinpath_core::hash;
 use twinpath_core::seam::{InsertError, Lookup, Put, Table};
 
-/// A quick hash for keys that are plain words; not for keys that an attacker chooses.
-#[derive(Default, Clone)]
-pub struct WordHasher(u64);
+/// A map with a quick hash and the same order in every run.
+pub type WordMap<K, V> = hashbrown::HashMap<K, V, FixedState>;
 
-impl WordHasher {
-    #[inline(always)]
-    fn add(&mut self, word: u64) {
-        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+/// The hash of a key: of its bytes, as the kernel has it.
+#[inline(always)]
+fn hash_of<K: Pod>(key: &K) -> u64 {
+    let mut hasher = FixedState::with_seed(0).build_hasher();
+    let (words, rest) = key.as_bytes().as_chunks::<8>();
+    for word in words {
+        hasher.write_u64(u64::from_ne_bytes(*word));
     }
+    if !rest.is_empty() {
+        hasher.write(rest);
+    }
+    hasher.finish()
 }
-
-impl Hasher for WordHasher {
-    #[inline]
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.add(u64::from_ne_bytes(word));
-        }
-    }
-
-    #[inline(always)]
-    fn write_u8(&mut self, i: u8) {
-        self.add(u64::from(i));
-    }
-
-    #[inline(always)]
-    fn write_u16(&mut self, i: u16) {
-        self.add(u64::from(i));
-    }
-
-    #[inline(always)]
-    fn write_u32(&mut self, i: u32) {
-        self.add(u64::from(i));
-    }
-
-    #[inline(always)]
-    fn write_u64(&mut self, i: u64) {
-        self.add(i);
-    }
-
-    #[inline(always)]
-    fn finish(&self) -> u64 {
-        // The table takes the low bits for the bucket and the high ones for the tag: mix both.
-        self.0 ^ (self.0 >> 29)
-    }
-}
-
-/// A map from the standard library with that hash.
-pub type WordMap<K, V> = HashMap<K, V, BuildHasherDefault<WordHasher>>;
 
 /// `BPF_MAP_TYPE_HASH`: full is full.
 #[derive(Clone)]
@@ -144,33 +112,37 @@ impl Eviction {
     pub const KERNEL: Self = Self::Batch(128);
 }
 
+/// An entry in two cache lines that lie side by side, where it is a connection's.
 #[derive(Clone)]
-struct Slot<V> {
+#[repr(C, align(64))]
+struct Slot<K, V> {
+    key: K,
     value: V,
     used: Cell<u64>,
 }
 
 /// `BPF_MAP_TYPE_LRU_HASH`: an insert into a full map evicts.
 ///
-/// A lookup counts as a use, in the kernel by a reference bit and here by a tick.
+/// A lookup counts as a use, in the kernel by a reference bit. Here the entry takes the number of the
+/// last insert, so that lookups between two inserts cost one write at most.
 #[derive(Clone)]
 pub struct LruModel<K, V> {
-    entries: WordMap<K, Slot<V>>,
+    entries: HashTable<Slot<K, V>>,
     max_entries: usize,
     eviction: Eviction,
-    tick: Cell<u64>,
+    inserts: u64,
     evicted: u64,
 }
 
-impl<K: Pod + Eq + Hash + Copy + Ord, V: Pod + Clone> LruModel<K, V> {
+impl<K: Pod + Eq + Copy + Ord, V: Pod + Clone> LruModel<K, V> {
     /// An empty map with room for so many entries.
     pub fn new(max_entries: usize, eviction: Eviction) -> Self {
-        Self { entries: WordMap::default(), max_entries, eviction, tick: Cell::new(0), evicted: 0 }
+        Self { entries: HashTable::new(), max_entries, eviction, inserts: 0, evicted: 0 }
     }
 
     /// All entries, by key.
     pub fn dump(&self) -> Vec<(K, V)> {
-        sorted(self.entries.iter().map(|(key, slot)| (*key, slot.value.clone())).collect())
+        sorted(self.entries.iter().map(|slot| (slot.key, slot.value.clone())).collect())
     }
 
     /// How many entries there are.
@@ -193,70 +165,76 @@ impl<K: Pod + Eq + Hash + Copy + Ord, V: Pod + Clone> LruModel<K, V> {
         self.entries.clear();
     }
 
-    #[inline(always)]
-    fn next_tick(&self) -> u64 {
-        let tick = self.tick.get() + 1;
-        self.tick.set(tick);
-        tick
-    }
-
     fn evict(&mut self) {
-        let count = match self.eviction {
-            Eviction::Exact | Eviction::Adversary(_) => 1,
-            Eviction::Batch(count) => count.clamp(1, self.max_entries.max(1)),
-        };
-        let mut order: Vec<(u64, K)> = match self.eviction {
+        let (count, mut order): (usize, Vec<(u64, K)>) = match self.eviction {
             Eviction::Adversary(seed) => {
-                let draw = u64::from(hash::random(seed, self.evicted));
-                let mut keys: Vec<K> = self.entries.keys().copied().collect();
+                let draw = hash::random(seed, self.evicted);
+                let mut keys: Vec<K> = self.entries.iter().map(|slot| slot.key).collect();
                 keys.sort_unstable();
-                let index = (draw * keys.len() as u64) >> 32;
-                keys.get(index as usize).map(|key| (0, *key)).into_iter().collect()
+                let bound = u32::try_from(keys.len()).unwrap_or(u32::MAX);
+                let key = keys.get(hash::scale(draw, bound) as usize);
+                (1, key.map(|key| (0, *key)).into_iter().collect())
             }
-            _ => self.entries.iter().map(|(key, slot)| (slot.used.get(), *key)).collect(),
+            Eviction::Exact => (1, self.by_use()),
+            Eviction::Batch(count) => (count.clamp(1, self.max_entries.max(1)), self.by_use()),
         };
         if order.len() > count {
             order.select_nth_unstable(count - 1);
             order.truncate(count);
         }
         for (_, key) in order {
-            self.entries.remove(&key);
-            self.evicted += 1;
+            self.evicted += u64::from(self.remove(&key));
         }
+    }
+
+    fn by_use(&self) -> Vec<(u64, K)> {
+        self.entries.iter().map(|slot| (slot.used.get(), slot.key)).collect()
     }
 }
 
-impl<K: Pod + Eq + Hash + Copy + Ord, V: Pod + Clone> Lookup<K, V> for LruModel<K, V> {
+impl<K: Pod + Eq + Copy + Ord, V: Pod + Clone> Lookup<K, V> for LruModel<K, V> {
     #[inline(always)]
     fn get(&self, key: &K) -> Option<&V> {
-        let slot = self.entries.get(key)?;
-        slot.used.set(self.next_tick());
+        let slot = self.entries.find(hash_of(key), |slot| slot.key == *key)?;
+        if slot.used.get() != self.inserts {
+            slot.used.set(self.inserts);
+        }
         Some(&slot.value)
     }
 }
 
-impl<K: Pod + Eq + Hash + Copy + Ord, V: Pod + Clone> Table<K, V> for LruModel<K, V> {
+impl<K: Pod + Eq + Copy + Ord, V: Pod + Clone> Table<K, V> for LruModel<K, V> {
     fn insert(&mut self, key: &K, value: &V, put: Put) -> Result<(), InsertError> {
         if self.max_entries == 0 {
             return Err(InsertError::Full);
         }
-        let tick = self.next_tick();
-        if let Some(slot) = self.entries.get_mut(key) {
-            if put == Put::New {
-                return Err(InsertError::Exists);
-            }
-            *slot = Slot { value: value.clone(), used: Cell::new(tick) };
-            return Ok(());
+        let hash = hash_of(key);
+        self.inserts += 1;
+        let new = Slot { key: *key, value: value.clone(), used: Cell::new(self.inserts) };
+        if let Some(slot) = self.entries.find_mut(hash, |slot| slot.key == *key) {
+            return match put {
+                Put::New => Err(InsertError::Exists),
+                Put::Any => {
+                    *slot = new;
+                    Ok(())
+                }
+            };
         }
         if self.entries.len() >= self.max_entries {
             self.evict();
         }
-        self.entries.insert(*key, Slot { value: value.clone(), used: Cell::new(tick) });
+        self.entries.insert_unique(hash, new, |slot| hash_of(&slot.key));
         Ok(())
     }
 
     fn remove(&mut self, key: &K) -> bool {
-        self.entries.remove(key).is_some()
+        match self.entries.find_entry(hash_of(key), |slot| slot.key == *key) {
+            Ok(entry) => {
+                hash_table::OccupiedEntry::remove(entry);
+                true
+            }
+            Err(_) => false,
+        }
     }
 }
 
