@@ -1,0 +1,113 @@
+#!/usr/bin/env bash
+# Everything that must hold, in one command, for people and for CI.
+#
+#   ./ci.sh             installs what is missing, builds the programs, runs every check
+#   ./ci.sh --no-setup  the same without installing anything
+#
+# Without root, or on a kernel without BPF, what cannot run is listed by name at the end. With CI=true
+# and as root, a check that does not run is a failure.
+set -uo pipefail
+cd "$(dirname "$0")"
+
+setup=yes
+[ "${1:-}" = --no-setup ] && setup=no
+root=no
+[ "$(id -u)" = 0 ] && root=yes
+strict=no
+[ "${CI:-}" = true ] && [ $root = yes ] && strict=yes
+passed=0 failed=0
+failures=()
+skipped=$(mktemp)
+export TWINPATH_SKIPPED=$skipped
+trap 'rm -f "$skipped"' EXIT
+
+# step NAME COMMAND...: runs it, says how long it took, remembers how it ended.
+step() {
+    local name=$1 start=$SECONDS
+    shift
+    echo "== $name"
+    if "$@"; then
+        passed=$((passed + 1))
+        echo "== $name: passed, $((SECONDS - start)) s"
+    else
+        failed=$((failed + 1))
+        failures+=("$name")
+        echo "== $name: FAILED, $((SECONDS - start)) s"
+    fi
+}
+
+# skip NAME WHY: what does not run is a failure where it could.
+skip() {
+    echo "$1: $2" >>"$skipped"
+}
+
+# Debian's packages, by the command that shows whether they are there.
+install_packages() {
+    local missing=() pair
+    for pair in ip:iproute2 ethtool:ethtool cc:gcc; do
+        command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
+    done
+    [ ${#missing[@]} = 0 ] && return 0
+    if [ $root = no ] || ! command -v apt-get >/dev/null; then
+        echo "not installed, and not root on Debian to install: ${missing[*]}" >&2
+        return 0 # the tests that need them say so
+    fi
+    apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends "${missing[@]}"
+}
+
+install_components() {
+    local component
+    for component in rustfmt clippy; do
+        cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1 || rustup component add "$component" || return 1
+    done
+}
+
+documentation() {
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
+}
+
+# The README's first command, as it stands there.
+readme_command() {
+    local command
+    command=$(grep -m1 -o 'cargo run --release -- replay [^`]*' README.md) || return 1
+    echo "\$ $command"
+    $command >target/readme.out && tail -n 4 target/readme.out
+}
+
+if [ $setup = yes ]; then
+    step "packages" install_packages
+    step "rust components" install_components
+fi
+step "format" cargo fmt --all --check
+if [ $setup = yes ]; then
+    step "programs" ebpf/build.sh
+elif [ -e ebpf/loader/object/twinpath.o ]; then
+    echo "== programs: not built again (--no-setup)"
+else
+    skip "programs" "not built, and --no-setup given"
+fi
+step "lints" cargo clippy --locked --all-targets --quiet -- -D warnings
+step "docs" documentation
+step "tests" cargo test --locked
+step "readme" readme_command
+step "benches compile" cargo bench --locked --no-run --quiet
+if command -v cargo-deny >/dev/null; then
+    step "licences and bans" cargo deny --offline check licenses bans sources
+else
+    echo "== licences and bans: not checked here, cargo-deny is not installed (cargo install cargo-deny --locked)"
+fi
+
+echo
+if [ -s "$skipped" ]; then
+    echo "not run:"
+    sort -u "$skipped" | sed 's/^/  /'
+    if [ $strict = yes ] && grep -qv 'absent' "$skipped"; then
+        failed=$((failed + 1))
+        failures+=("a check that could not run, as root with CI=true")
+    fi
+fi
+for name in "${failures[@]}"; do
+    echo "failed: $name"
+done
+echo "$passed passed, $failed failed, $(sort -u "$skipped" | wc -l) skipped"
+[ $failed = 0 ]
