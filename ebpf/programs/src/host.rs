@@ -21,7 +21,7 @@ static TICKS_AT_BOOT: u64 = 0;
 
 /// Whether this is a verified run.
 #[inline(always)]
-pub fn is_verified() -> bool {
+pub(crate) fn is_verified() -> bool {
     // SAFETY: a read of a static. Volatile, because the loader changes it after compilation.
     unsafe { core::ptr::read_volatile(&raw const VERIFIED) != 0 }
 }
@@ -29,7 +29,7 @@ pub fn is_verified() -> bool {
 /// The virtual clock and dice of a verified run.
 #[derive(Clone, Copy)]
 #[repr(C)]
-pub struct Clock {
+pub(crate) struct Clock {
     /// The time.
     pub now: Nanos,
     /// The seed of the random sequence.
@@ -39,7 +39,7 @@ pub struct Clock {
 }
 
 /// The kernel as a [`Host`].
-pub struct Kernel;
+pub(crate) struct Kernel;
 
 impl Host for Kernel {
     #[inline(always)]

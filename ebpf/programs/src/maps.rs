@@ -35,10 +35,10 @@ static CONNTRACK4: LruHashMap<Key4, FlowWords> = LruHashMap::with_max_entries(13
 static CONNTRACK6: LruHashMap<Tuple, FlowWords> = LruHashMap::with_max_entries(131_072, 0);
 /// See [`Clock`].
 #[map]
-pub static CLOCK: Array<Clock> = Array::with_max_entries(1, 0);
+pub(crate) static CLOCK: Array<Clock> = Array::with_max_entries(1, 0);
 /// See [`Metric`].
 #[map]
-pub static METRICS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Metric::SLOTS, 0);
+pub(crate) static METRICS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Metric::SLOTS, 0);
 
 type FlowWords = [u64; size_of::<Flow>() / 8];
 
@@ -67,7 +67,7 @@ impl From<&Tuple> for Key4 {
 /// The tables of the node that the program runs on; `None` before the control plane has written its
 /// configuration.
 #[inline(always)]
-pub fn node() -> Option<Node<KernelMaps>> {
+pub(crate) fn node() -> Option<Node<KernelMaps>> {
     let config = *CONFIG.get(0)?;
     Some(Node {
         services: Services,
@@ -81,7 +81,7 @@ pub fn node() -> Option<Node<KernelMaps>> {
 }
 
 /// Names the types below.
-pub enum KernelMaps {}
+pub(crate) enum KernelMaps {}
 
 impl Maps for KernelMaps {
     type Services = Services;
@@ -95,7 +95,7 @@ impl Maps for KernelMaps {
 macro_rules! lookup {
     ($name:ident: $map:ident, $key:ty => $value:ty) => {
         #[doc = concat!("The map `", stringify!($map), "`.")]
-        pub struct $name;
+        pub(crate) struct $name;
 
         impl Lookup<$key, $value> for $name {
             #[inline(always)]
@@ -114,7 +114,7 @@ lookup!(Maglev: MAGLEV, u32 => BackendId);
 lookup!(Endpoints: ENDPOINTS, Address => Endpoint);
 
 /// The maps `CONNTRACK4` and `CONNTRACK6` as one table.
-pub struct Conntrack;
+pub(crate) struct Conntrack;
 
 impl Lookup<Tuple, Flow> for Conntrack {
     #[inline(always)]
@@ -169,7 +169,7 @@ static WORK: PerCpuArray<WorkWords> = PerCpuArray::with_max_entries(1, 0);
 type WorkWords = [u64; size_of::<Work>().div_ceil(8)];
 
 /// The map `WORK`.
-pub struct WorkRoom;
+pub(crate) struct WorkRoom;
 
 impl Room for WorkRoom {
     #[inline(always)]

@@ -10,19 +10,19 @@ use twinpath_core::verdict::{Decision, IfIndex};
 
 /// The kernel's socket buffer. Packet pointers are taken anew for every access, because helpers make
 /// old ones void.
-pub struct Skb(pub *mut __sk_buff);
+pub(crate) struct Skb(pub(crate) *mut __sk_buff);
 
 impl Skb {
     /// The device that the packet has come by.
     #[inline(always)]
-    pub fn ingress(&self) -> IfIndex {
+    pub(crate) fn ingress(&self) -> IfIndex {
         // SAFETY: the context is valid for the run of the program.
         unsafe { (*self.0).ingress_ifindex }
     }
 
     /// Leaves the decision where a test run finds it: in the scratch words of the packet.
     #[inline(always)]
-    pub fn report(&self, decision: &Decision) {
+    pub(crate) fn report(&self, decision: &Decision) {
         // SAFETY: as above; the scratch words may be written at tc hooks.
         unsafe { (*self.0).cb = decision.to_words() };
     }
