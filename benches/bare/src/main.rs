@@ -4,6 +4,8 @@
 //! the real program does: addresses and ports directly, the transport checksum by the kernel's helper.
 #![no_std]
 #![no_main]
+// The macros that make a function a program write another one around it, public and without docs.
+#![allow(missing_docs, unreachable_pub)]
 
 use aya_ebpf::bindings::{BPF_F_PSEUDO_HDR, TC_ACT_OK, __sk_buff};
 use aya_ebpf::helpers::bpf_redirect_peer;
