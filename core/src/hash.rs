@@ -65,8 +65,9 @@ mod tests {
         assert!(chi_square(&|i| tuple(&base, 0, i)) < 37.7);
         assert!(
             chi_square(&|i| {
-                let port = crate::bytes::Be16::new((i & 0xffff) as u16);
-                tuple(&Tuple { source_port: port, ..base }, 0, 0)
+                let mut other = base;
+                other.source_port = crate::bytes::Be16::new((i & 0xffff) as u16);
+                tuple(&other, 0, 0)
             }) < 37.7
         );
     }

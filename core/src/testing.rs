@@ -1,5 +1,6 @@
 //! What the tests of this crate share: packets written as text, and a node of plain maps.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
@@ -10,12 +11,14 @@ use crate::checksum::{self, Fix};
 use crate::conntrack::Flow;
 use crate::drop_reason::DropReason;
 use crate::endpoint::Endpoint;
+use crate::hook::{Arrival, Hook, Work};
 use crate::parse::{Parsed, Transport};
 use crate::seam::{
     At, Config, Host, InsertError, Lookup, Maps, Metric, Nanos, Node, Packet, Put, Table,
 };
 use crate::service::{Algorithm, Service, ServiceKey};
 use crate::tuple::Tuple;
+use crate::verdict::Exit;
 use crate::wire::{self, tcp};
 
 /// `tcp 10.0.0.1:1 > 10.0.0.2:2` as a tuple.
@@ -129,20 +132,24 @@ impl Frame {
     }
 }
 
-/// A map with room for so many entries.
+/// A map with room for so many entries, which counts what is done with it.
 pub(crate) struct Map<K, V> {
     pub(crate) entries: HashMap<K, V>,
     pub(crate) room: usize,
+    pub(crate) reads: Cell<u32>,
+    pub(crate) writes: u32,
 }
 
 impl<K: Pod + Eq + std::hash::Hash, V: Pod> Lookup<K, V> for Map<K, V> {
     fn get(&self, key: &K) -> Option<&V> {
+        self.reads.set(self.reads.get() + 1);
         self.entries.get(key)
     }
 }
 
 impl<K: Pod + Eq + std::hash::Hash + Copy, V: Pod + Clone> Table<K, V> for Map<K, V> {
     fn insert(&mut self, key: &K, value: &V, put: Put) -> Result<(), InsertError> {
+        self.writes += 1;
         let taken = self.entries.contains_key(key);
         if taken && put == Put::New {
             return Err(InsertError::Exists);
@@ -155,6 +162,7 @@ impl<K: Pod + Eq + std::hash::Hash + Copy, V: Pod + Clone> Table<K, V> for Map<K
     }
 
     fn remove(&mut self, key: &K) -> bool {
+        self.writes += 1;
         self.entries.remove(key).is_some()
     }
 }
@@ -188,6 +196,12 @@ impl TestHost {
     }
 }
 
+/// What the slow road works on, for a packet that has come from the pod behind device 10.
+pub(crate) fn work(parsed: Parsed, now: Nanos) -> Work {
+    let arrival = Arrival { hook: Hook::FromPod, back: Exit::Pod(10), now };
+    Work { parsed, arrival, ..Work::default() }
+}
+
 /// Names the types above.
 pub(crate) enum TestMaps {}
 
@@ -201,7 +215,7 @@ impl Maps for TestMaps {
 }
 
 pub(crate) fn map<K, V>() -> Map<K, V> {
-    Map { entries: HashMap::new(), room: 1000 }
+    Map { entries: HashMap::new(), room: 1000, reads: Cell::new(0), writes: 0 }
 }
 
 /// The device that faces the other nodes.
@@ -211,7 +225,7 @@ pub(crate) const UPLINK: u32 = 2;
 /// behind device 11) are 10.244.1.11:8080 and its IPv6 twin, 2 and 4 (elsewhere) 10.244.2.11:8080 and
 /// its. The client pod 10.244.1.10 is behind device 10.
 pub(crate) fn node() -> Node<TestMaps> {
-    let mut node = Node {
+    let mut node: Node<TestMaps> = Node {
         services: map(),
         backends: map(),
         maglev: map(),
