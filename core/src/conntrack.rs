@@ -16,6 +16,8 @@
 //!
 //! A packet that tells nothing new costs one lookup and no write. Once in [`REFRESH`], and when a
 //! packet moves the connection's state on or meets a new epoch, both halves are brought up to date.
+//! Each half notes the epoch for itself, because only the opener's packets ask whether the backend is
+//! still fit: an answer that noted it for both would hide the change from them.
 
 use crate::backend::{Backend, BackendId};
 use crate::bytes::{Racy, pod};
@@ -149,7 +151,7 @@ impl Flow {
         self.state().phase(self.to.protocol)
     }
 
-    /// The epoch in which the backend was last found fit.
+    /// The epoch that the last packet of this direction to change the entry met.
     #[inline(always)]
     pub fn epoch(&self) -> u32 {
         self.epoch.get()
@@ -179,10 +181,9 @@ impl Flow {
     }
 
     #[inline(always)]
-    fn update(&self, state: State, now: Nanos, epoch: u32) {
+    fn update(&self, state: State, now: Nanos) {
         self.state.set(state.0);
         self.touched.set(now);
-        self.epoch.set(epoch);
     }
 }
 
@@ -280,12 +281,14 @@ pub fn refresh<T: Table<Tuple, Flow>>(table: &mut T, work: &mut Work, epoch: u32
         _ => None,
     };
     let state = State(state.0 | twin.map_or(0, |twin| twin.state().0));
-    own.update(state, arrival.now, epoch);
+    own.update(state, arrival.now);
+    own.epoch.set(epoch);
     *half = own.clone();
     if let Some(twin) = twin {
-        twin.update(state, arrival.now, epoch);
+        twin.update(state, arrival.now);
         return Twin::Found;
     }
+    half.epoch.set(epoch.wrapping_sub(1)); // the twin finds out for itself
     restore(table, work)
 }
 
