@@ -240,12 +240,13 @@ fn stays<M: Maps>(node: &Node<M>, work: &Work, flow: &Flow) -> bool {
         return false;
     }
     // Only the opener's packets can choose again, and only those that may open a connection: the
-    // middle of a TCP connection means nothing to another backend.
-    let may_choose = matches!(parsed.transport, Transport::Udp) || is_syn(parsed);
+    // middle of a TCP connection means nothing to another backend. A SYN asks whatever the epoch,
+    // since the packets in the middle note it without asking.
+    let syn = is_syn(parsed);
+    let may_choose = syn || flow.service == 0 || matches!(parsed.transport, Transport::Udp);
     let original = matches!(flow.direction(), Direction::Original);
-    let settled =
-        flow.service == 0 || !original || !may_choose || flow.epoch() == node.config.epoch;
-    settled || is_fit(node, parsed, flow)
+    let unchanged = !syn && flow.epoch() == node.config.epoch;
+    !original || !may_choose || unchanged || is_fit(node, arrival.hook, parsed, flow)
 }
 
 /// Brings a connection up to date; `false` where it turns out to be half a connection whose other half

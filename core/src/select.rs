@@ -81,10 +81,14 @@ pub fn is_frontend_address<M: Maps>(node: &Node<M>, hook: Hook, address: &Addres
     matches!(hook, Hook::FromPod) && node.services.get(&ServiceKey::address(*address)).is_some()
 }
 
-/// Whether the backend of a connection may keep it, as seen by a packet that could choose again.
+/// Whether the backend of a connection may keep it, as seen by a packet that could choose again. One
+/// without a backend is fit while its destination has not become a frontend.
 #[inline(always)]
-pub fn is_fit<M: Maps>(node: &Node<M>, parsed: &Parsed, flow: &Flow) -> bool {
+pub fn is_fit<M: Maps>(node: &Node<M>, hook: Hook, parsed: &Parsed, flow: &Flow) -> bool {
     let tuple = &parsed.tuple;
+    if flow.service == 0 {
+        return !is_frontend_address(node, hook, &tuple.destination);
+    }
     let frontend = ServiceKey::frontend(tuple.destination, tuple.destination_port, tuple.protocol);
     let Some(service) = node.services.get(&frontend) else {
         return false;
