@@ -292,12 +292,13 @@ pub fn refresh<T: Table<Tuple, Flow>>(table: &mut T, work: &mut Work, epoch: u32
     restore(table, work)
 }
 
-/// Puts the twin of `work.half` back.
+/// Puts the twin of `work.half` back. A connection that is over may hold its key, and goes as a pair.
 #[inline(never)]
 fn restore<T: Table<Tuple, Flow>>(table: &mut T, work: &mut Work) -> Twin {
     let Work { parsed, arrival, half, twin_key, .. } = work;
     let exit = half.exit();
     half.turn(&parsed.tuple, arrival.back);
+    close(table, twin_key);
     let inserted = table.insert(twin_key, half, Put::Any);
     half.turn(twin_key, exit);
     if inserted.is_ok() { Twin::Restored } else { Twin::Missing }
