@@ -1,0 +1,70 @@
+use super::build::{ethernet, ipv4, ipv6, of_udp, tcp, udp, v4_tcp, v6_tcp};
+use super::*;
+use crate::wire::tcp::ACK;
+
+/// Both families of a packet and of what it is read as.
+fn both(protocol: u8, payload: &[u8], flags: u8) -> [(Vec<u8>, Parsed); 2] {
+    [
+        (ethernet(0x0800, &ipv4(protocol, payload)), v4_tcp(flags)),
+        (ethernet(0x86dd, &ipv6(protocol, payload)), v6_tcp(flags)),
+    ]
+}
+
+const INVALID: Result<Option<Parsed>, DropReason> = Err(DropReason::InvalidTransportHeader);
+
+#[test]
+fn flags_of_tcp() {
+    // All 64 combinations: of those without URG and PSH, which are free, six are sent by a TCP.
+    let sent = ["S", "SA", "R", "RA", "A", "FA"];
+    for flags in 0..64_u8 {
+        let letters: String = [(0x01, 'F'), (0x02, 'S'), (0x04, 'R'), (0x10, 'A')]
+            .into_iter()
+            .filter_map(|(bit, letter)| (flags & bit != 0).then_some(letter))
+            .collect();
+        for (frame, parsed) in both(wire::TCP, &tcp(0x50, flags), flags) {
+            let expected =
+                if sent.contains(&letters.as_str()) { Ok(Some(parsed)) } else { INVALID };
+            assert_eq!(parse(&Frame(frame)), expected, "{flags:06b}");
+        }
+    }
+    for (frame, parsed) in both(wire::TCP, &tcp(0x5f, 0xc2), 0xc2) {
+        // Explicit congestion notification in a SYN (RFC 3168), and bits that are reserved.
+        assert_eq!(parse(&Frame(frame)), Ok(Some(parsed)));
+    }
+}
+
+#[test]
+fn data_offset_of_tcp() {
+    // Four bytes follow the header: there is room for five words and for six.
+    for words in 0..16_u8 {
+        for (frame, parsed) in both(wire::TCP, &tcp(words << 4, ACK), ACK) {
+            let expected = if matches!(words, 5 | 6) { Ok(Some(parsed)) } else { INVALID };
+            assert_eq!(parse(&Frame(frame)), expected, "{words} words");
+        }
+    }
+}
+
+#[test]
+fn length_of_udp() {
+    // The IP payload has twelve bytes.
+    for length in [0, 1, 7, 8, 9, 11, 12, 13, 20, 0xffff] {
+        let mut payload = udp();
+        payload[4..6].copy_from_slice(&u16::to_be_bytes(length));
+        for (frame, parsed) in both(wire::UDP, &payload, 0) {
+            let expected =
+                if matches!(length, 8..=12) { Ok(Some(of_udp(parsed))) } else { INVALID };
+            assert_eq!(parse(&Frame(frame)), expected, "length {length}");
+        }
+    }
+}
+
+#[test]
+fn headers_that_are_cut() {
+    for (protocol, header, whole) in [(wire::TCP, tcp(0x50, ACK), 20), (wire::UDP, udp(), 8)] {
+        for length in 0..whole {
+            for (frame, _) in both(protocol, &header[..length], 0) {
+                assert_eq!(parse(&Frame(frame)), INVALID, "{protocol} cut at {length}");
+            }
+        }
+    }
+}
