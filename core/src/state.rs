@@ -121,8 +121,10 @@ mod tests {
     use crate::testing::packet;
     use Direction::{Original, Reply};
 
+    type Script<'a> = &'a [(Direction, u8)];
+
     /// Runs flags through the bits and names the phase after each.
-    fn phases(script: &[(Direction, u8)]) -> Vec<Phase> {
+    fn phases(script: Script) -> Vec<Phase> {
         let mut state = State::default();
         script
             .iter()
@@ -141,7 +143,7 @@ mod tests {
     #[test]
     fn phases_of_tcp() {
         use Phase::{Closing, Established, Opening};
-        let cases: [(&str, &[(Direction, u8)], &[Phase]); 6] = [
+        let cases: [(&str, Script, &[Phase]); 6] = [
             (
                 "handshake",
                 &[(Original, SYN), (Reply, SYN | ACK), (Original, ACK)],

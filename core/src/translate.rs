@@ -95,3 +95,6 @@ fn store_addresses<P: Packet>(
         packet.store(parsed.l3.plus(ipv6::ADDRESSES), addresses)
     }
 }
+
+#[cfg(test)]
+mod tests;

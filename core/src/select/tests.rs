@@ -1,1 +1,182 @@
+use std::net::IpAddr;
+
 use super::*;
+use crate::conntrack::Flow;
+use crate::seam::Node;
+use crate::service::Service;
+use crate::testing::{TestMaps, UPLINK, node, packet, tuple, work};
+use crate::wire::{TCP, tcp};
+
+const V4: &str = "tcp 10.244.1.10:1 > 10.96.0.80:80";
+const V6: &str = "udp [fd00:244:1::10]:1 > [fd00:96::80]:80";
+
+/// What is selected for a packet, and the half that is written.
+fn selected(
+    node: &mut Node<TestMaps>,
+    text: &str,
+    attempt: u32,
+) -> (Result<Selected, DropReason>, Flow) {
+    let mut work = work(packet(text, tcp::SYN), 5);
+    let result = select(node, &mut work, attempt);
+    (result, work.half)
+}
+
+fn frontend(text: &str) -> ServiceKey {
+    let tuple = tuple(text);
+    ServiceKey::frontend(tuple.destination, tuple.destination_port, tuple.protocol)
+}
+
+#[test]
+fn each_slot() {
+    for (text, draw, to, backend, exit) in [
+        (V4, 0, "tcp 10.244.1.10:1 > 10.244.1.11:8080", 1, Exit::Pod(11)),
+        (V4, 0x7fff_ffff, "tcp 10.244.1.10:1 > 10.244.1.11:8080", 1, Exit::Pod(11)),
+        (V4, 0x8000_0000, "tcp 10.244.1.10:1 > 10.244.2.11:8080", 2, Exit::Device(UPLINK)),
+        (V4, u32::MAX, "tcp 10.244.1.10:1 > 10.244.2.11:8080", 2, Exit::Device(UPLINK)),
+        (V6, 0, "udp [fd00:244:1::10]:1 > [fd00:244:1::11]:8080", 3, Exit::Pod(11)),
+        (V6, u32::MAX, "udp [fd00:244:1::10]:1 > [fd00:244:2::11]:8080", 4, Exit::Device(UPLINK)),
+    ] {
+        let mut node = node();
+        node.host.draws = vec![draw];
+        let (result, half) = selected(&mut node, text, 0);
+        assert_eq!(result, Ok(Selected::Backend));
+        assert_eq!(
+            (half.to, half.service, half.backend, half.exit(), half.translates()),
+            (tuple(to), 7, backend, exit, true)
+        );
+    }
+}
+
+#[test]
+fn random_is_even() {
+    // Ten slots and 50,000 draws: chi-square below the 99.9 % point of 9 degrees of freedom, 27.9.
+    let mut node = node();
+    let key = frontend(V4);
+    node.services.entries.insert(key, Service::master(7, 10, Algorithm::Random, 0));
+    for slot in 1..=10 {
+        let id = 100 + u32::from(slot);
+        node.services.entries.insert(key.slot(slot), Service::slot(id));
+        let backend = node.backends.entries[&1];
+        node.backends.entries.insert(id, backend);
+    }
+    let mut bins = [0_u32; 10];
+    for i in 0..50_000 {
+        node.host.draws = vec![hash::random(1, i)];
+        bins[selected(&mut node, V4, 0).1.backend as usize - 101] += 1;
+    }
+    let chi_square: f64 = bins.iter().map(|n| (f64::from(*n) - 5000.0).powi(2) / 5000.0).sum();
+    assert!(chi_square < 27.9, "{bins:?}");
+}
+
+/// The node, its service by Maglev with the second slice of the table, seven entries.
+fn maglev() -> Node<TestMaps> {
+    let mut node = node();
+    for text in [V4, V6] {
+        node.services.entries.insert(frontend(text), Service::master(7, 2, Algorithm::Maglev, 1));
+    }
+    let slices = [[9; 7], [1, 2, 1, 2, 1, 2, 1]].concat();
+    node.maglev.entries.extend((0..).zip(slices));
+    node
+}
+
+#[test]
+fn maglev_chooses_by_the_tuple() {
+    let mut node = maglev();
+    for port in 1..200 {
+        let text = format!("tcp 10.244.1.10:{port} > 10.96.0.80:80");
+        for attempt in 0..4 {
+            let index = hash::scale(hash::tuple(&tuple(&text), 0, attempt), 7);
+            let expected = [1, 2, 1, 2, 1, 2, 1][index as usize];
+            node.host.draws = vec![port]; // not looked at
+            let (result, half) = selected(&mut node, &text, attempt);
+            assert_eq!((result, half.backend), (Ok(Selected::Backend), expected), "{text}");
+            assert_eq!(node.host.draws, [port]);
+        }
+    }
+}
+
+#[test]
+fn maglev_by_attempt_and_by_seed() {
+    let mut node = maglev();
+    let mut choices = |seed| {
+        node.config.hash_seed = seed;
+        (0..16).map(|attempt| selected(&mut node, V4, attempt).1.backend).collect::<Vec<_>>()
+    };
+    let first = choices(0);
+    assert!(first.contains(&1) && first.contains(&2), "{first:?}");
+    assert_eq!(choices(0), first);
+    assert_ne!(choices(1), first);
+}
+
+#[test]
+fn no_backend() {
+    type Change = fn(&mut Node<TestMaps>);
+    let cases: [(&str, Change); 5] = [
+        ("none to choose from", |node| {
+            let master = Service::master(7, 0, Algorithm::Random, 0);
+            node.services.entries.insert(frontend(V4), master);
+        }),
+        ("the slot is missing", |node| {
+            node.services.entries.remove(&frontend(V4).slot(1));
+        }),
+        ("the backend is missing", |node| {
+            node.backends.entries.remove(&1);
+        }),
+        ("the Maglev table is missing", |node| {
+            let master = Service::master(7, 2, Algorithm::Maglev, 0);
+            node.services.entries.insert(frontend(V4), master);
+        }),
+        ("the Maglev table is not filled", |node| {
+            *node = maglev();
+            for id in node.maglev.entries.values_mut() {
+                *id = 0;
+            }
+        }),
+    ];
+    for (name, change) in cases {
+        let mut node = node();
+        change(&mut node);
+        let result = selected(&mut node, V4, 0).0;
+        assert_eq!(result, Err(DropReason::ServiceBackendNotFound), "{name}");
+    }
+}
+
+#[test]
+fn no_service() {
+    for (text, expected, exit) in [
+        ("tcp 10.244.1.10:1 > 10.244.1.11:8080", Ok(Selected::Plain), Exit::Pod(11)),
+        ("tcp 10.244.1.10:1 > 10.244.2.11:8080", Ok(Selected::Plain), Exit::Stack),
+        ("tcp 10.244.1.10:1 > 10.96.0.80:81", Err(DropReason::ServicePortNotFound), Exit::Stack),
+        ("tcp 10.244.1.10:1 > 10.96.0.81:80", Ok(Selected::Plain), Exit::Stack),
+    ] {
+        let (result, half) = selected(&mut node(), text, 0);
+        assert_eq!((result, half.exit(), half.translates()), (expected, exit, false), "{text}");
+        assert_eq!((half.to, half.service, half.backend), (tuple(text), 0, 0));
+    }
+    // A service on TCP is none on UDP.
+    let mut node = node();
+    node.services.entries.retain(|key, _| key.protocol != TCP);
+    assert_eq!(selected(&mut node, V4, 0).0, Err(DropReason::ServicePortNotFound));
+}
+
+#[test]
+fn ways_out() {
+    let node = node();
+    let address = |text: &str| Address::from(text.parse::<IpAddr>().unwrap());
+    assert_eq!(exit_to(&node, &address("10.244.1.11"), UPLINK), Exit::Pod(11));
+    assert_eq!(exit_to(&node, &address("fd00:244:1::10"), 0), Exit::Pod(10));
+    assert_eq!(exit_to(&node, &address("10.244.2.11"), UPLINK), Exit::Device(UPLINK));
+    assert_eq!(exit_to(&node, &address("10.244.2.11"), 0), Exit::Stack);
+    let mut node = node;
+    node.endpoints.entries.insert(address("192.168.0.1"), crate::endpoint::Endpoint::HOST);
+    assert_eq!(exit_to(&node, &address("192.168.0.1"), UPLINK), Exit::Stack);
+}
+
+#[test]
+fn frontends_are_known_to_pods_only() {
+    let node = node();
+    let (vip, other) = (tuple(V4).destination, tuple(V4).source);
+    let seen = |address| Hook::ALL.map(|hook| is_frontend_address(&node, hook, &address));
+    assert_eq!(seen(vip), [true, false, false]);
+    assert_eq!(seen(other), [false, false, false]);
+}

@@ -3,31 +3,34 @@
 use super::script::{LOCAL, REMOTE, SECOND, World, both};
 use crate::conntrack::REFRESH;
 
-const SYN: (&str, &str) =
+/// A packet and what becomes of it.
+type Played = (&'static str, &'static str);
+
+const SYN: Played =
     ("pod 10: tcp client:1 > vip:80 S", "pod 11: tcp client:1 > local:8080, NEW of 7");
-const SYN_ACK: (&str, &str) =
+const SYN_ACK: Played =
     ("pod 11: tcp local:8080 > client:1 SA", "pod 10: tcp vip:80 > client:1, REPLY of 7");
-const ACK: (&str, &str) =
+const ACK: Played =
     ("pod 10: tcp client:1 > vip:80 A", "pod 11: tcp client:1 > local:8080, ESTABLISHED of 7");
-const FIN: (&str, &str) =
+const FIN: Played =
     ("pod 10: tcp client:1 > vip:80 FA", "pod 11: tcp client:1 > local:8080, ESTABLISHED of 7");
-const FIN_BACK: (&str, &str) =
+const FIN_BACK: Played =
     ("pod 11: tcp local:8080 > client:1 FA", "pod 10: tcp vip:80 > client:1, REPLY of 7");
-const RST: (&str, &str) =
+const RST: Played =
     ("pod 10: tcp client:1 > vip:80 R", "pod 11: tcp client:1 > local:8080, ESTABLISHED of 7");
-const RST_BACK: (&str, &str) =
+const RST_BACK: Played =
     ("pod 11: tcp local:8080 > client:1 RA", "pod 10: tcp vip:80 > client:1, REPLY of 7");
-const UDP: (&str, &str) =
+const UDP: Played =
     ("pod 10: udp client:1 > vip:80", "pod 11: udp client:1 > local:8080, NEW of 7");
-const UDP_BACK: (&str, &str) =
+const UDP_BACK: Played =
     ("pod 11: udp local:8080 > client:1", "pod 10: udp vip:80 > client:1, REPLY of 7");
-const UDP_AGAIN: (&str, &str) =
+const UDP_AGAIN: Played =
     ("pod 10: udp client:1 > vip:80", "pod 11: udp client:1 > local:8080, ESTABLISHED of 7");
 
 #[test]
 fn a_syn_sent_again_keeps_the_backend() {
     // K-1, T-2: whatever the dice would say, and in every state but a closed one.
-    let cases: [&[(&str, &str)]; 5] = [
+    let cases: [&[Played]; 5] = [
         &[SYN],
         &[SYN, SYN_ACK],
         &[SYN, SYN_ACK, ACK],
@@ -50,7 +53,7 @@ fn a_syn_sent_again_keeps_the_backend() {
 #[test]
 fn a_syn_after_the_end_chooses_anew() {
     // T-2 and RFC 9293, 3.6.1: both FINs or a RST, from either side.
-    let cases: [&[(&str, &str)]; 5] = [
+    let cases: [&[Played]; 5] = [
         &[SYN, SYN_ACK, ACK, FIN, FIN_BACK, ACK],
         &[SYN, SYN_ACK, ACK, FIN_BACK, FIN],
         &[SYN, SYN_ACK, ACK, RST],
@@ -85,7 +88,7 @@ fn a_reset_is_translated_and_what_follows_it_too() {
 
 /// Plays a script and waits so long; then whether the connection is still there, by a packet of it.
 #[track_caller]
-fn survives(script: &[(&str, &str)], wait: u64, probe: (&str, &str)) {
+fn survives(script: &[Played], wait: u64, probe: Played) {
     both(|world| {
         world.play_drawing(&[LOCAL], script);
         world.wait(wait);
@@ -100,9 +103,8 @@ const UDP_OVER: &str = "netdev: udp client:1 > remote:8080, REOPENED of 7";
 #[test]
 fn expiry_to_the_nanosecond() {
     // T-5, P-1, U-5: at the timeout a connection is there, and gone by the end of the refresh interval.
-    type Script = &'static [(&'static str, &'static str)];
     let minutes = |n: u64| n * 60 * SECOND;
-    let cases: [(&str, Script, u64, (&str, &str), &str); 8] = [
+    let cases: [(&str, &[Played], u64, Played, &str); 8] = [
         ("opening", &[SYN], minutes(4), ACK, OVER),
         ("answered", &[SYN, SYN_ACK], minutes(4), ACK, OVER),
         ("established", &[SYN, SYN_ACK, ACK], minutes(124), ACK, OVER),
