@@ -185,7 +185,7 @@ fn reply_of_forward_is_the_identity() {
                     let mut there = sent.clone();
                     world.hand("pod 10", &mut there);
                     let mut back_again = swap(&there);
-                    assert_eq!(world.hand(back, &mut back_again).verdict, Verdict::Deliver(10));
+                    assert_eq!(world.hand(back, &mut back_again).verdict(), Verdict::Deliver(10));
                     assert_eq!(back_again, with_ttl(&swap(&sent), 62), "{text}");
                     world.node.conntrack.entries.clear();
                 }
@@ -286,7 +286,7 @@ fn an_ethernet_tag_and_ip_options_are_left_alone() {
     bytes.splice(12..12, [0x81, 0x00, 0x00, 0x64]);
     let mut there = Frame(bytes.clone());
     let mut world = World::new(&V4);
-    assert_eq!(world.hand("pod 10", &mut there).verdict, Verdict::Deliver(11));
+    assert_eq!(world.hand("pod 10", &mut there).verdict(), Verdict::Deliver(11));
     let mut expected = plain.clone();
     world.hand("pod 10", &mut expected);
     assert_eq!(there.0[..18], bytes[..18]);

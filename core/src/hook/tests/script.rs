@@ -137,7 +137,7 @@ impl World {
         let (text, flags, ttl) = self.read(packet);
         let mut frame = with_ttl(&frame(&text, flags), ttl);
         let decision = self.hand(way, &mut frame);
-        let (to, hops) = match decision.verdict {
+        let (to, hops) = match decision.verdict() {
             Verdict::Drop(reason) => return reason.name().to_string(),
             Verdict::Pass => ("stack".to_string(), 0),
             Verdict::Deliver(device) => (format!("pod {device}"), 1),
@@ -148,7 +148,7 @@ impl World {
         let name = self.family.name(&left);
         let built = crate::testing::frame(&self.family.spell(&name), flags);
         assert_eq!(frame, with_ttl(&built, ttl - hops), "{packet}");
-        let status = decision.status.name();
+        let status = decision.status().name();
         match decision.service {
             0 => format!("{to}: {name}, {status}"),
             service => {
@@ -198,7 +198,7 @@ impl World {
             ("netdev", _) => from_netdev(frame, node, work, UPLINK),
             other => panic!("{other:?}"),
         };
-        if let Verdict::Drop(reason) = decision.verdict {
+        if let Verdict::Drop(reason) = decision.verdict() {
             let added = self.node.conntrack.entries.keys().find(|key| !before.contains(key));
             assert_eq!(added, None, "left by a packet that was dropped: {reason:?}");
         }

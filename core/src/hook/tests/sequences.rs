@@ -109,7 +109,7 @@ fn ask(world: &mut World, past: &mut Past, text: &str, flags: u8) -> &'static st
     let mut frame = frame(&world.family.spell(text), flags);
     let sent = frame.checked();
     let decision = world.hand("pod 10", &mut frame); // which sees that a drop adds no entry
-    if let Verdict::Drop(reason) = decision.verdict {
+    if let Verdict::Drop(reason) = decision.verdict() {
         return reason.name();
     }
     let left = frame.checked(); // checksums are right
@@ -121,12 +121,12 @@ fn ask(world: &mut World, past: &mut Past, text: &str, flags: u8) -> &'static st
         assert!(backends.contains(&to), "{text} left as {left:?}");
     }
     assert_eq!((left.source, left.source_port), (sent.source, sent.source_port));
-    if !matches!(decision.status, Status::Untracked | Status::Reply) {
+    if !matches!(decision.status(), Status::Untracked | Status::Reply) {
         let as_sent = past.sent.entry(left).or_default();
         as_sent.retain(|before| *before != sent);
         as_sent.push(sent);
     }
-    decision.status.name()
+    decision.status().name()
 }
 
 /// A backend sends.
@@ -145,20 +145,20 @@ fn answer(
         |flow: &Flow| flow.direction() == Direction::Reply && !flow.is_over(&parsed, now);
     let known = world.node.conntrack.entries.get(&parsed.tuple).is_some_and(is_reply);
     let decision = world.hand(way, &mut frame);
-    if let Verdict::Drop(reason) = decision.verdict {
+    if let Verdict::Drop(reason) = decision.verdict() {
         assert!(!known || evictions, "K-8: {text} was dropped: {reason:?}");
         return reason.name();
     }
-    assert_eq!(decision.verdict, Verdict::Deliver(10));
-    assert!(!known || evictions || decision.status == Status::Reply, "{text} is a reply");
-    if decision.status == Status::Reply {
+    assert_eq!(decision.verdict(), Verdict::Deliver(10));
+    assert!(!known || evictions || decision.status() == Status::Reply, "{text} is a reply");
+    if decision.status() == Status::Reply {
         // U-3: to one that the backend has heard of; to the last, if no half was lost.
         let original = frame.checked().reverse();
         let as_sent = &past.sent[&parsed.tuple.reverse()];
         assert!(as_sent.contains(&original), "{text} went back as to {original:?}");
         assert!(evictions || as_sent.last() == Some(&original), "{text}: {as_sent:?}");
     }
-    decision.status.name()
+    decision.status().name()
 }
 
 /// What the table owes between any two packets if nothing was evicted.

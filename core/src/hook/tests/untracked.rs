@@ -155,7 +155,7 @@ fn a_middle_without_a_beginning_is_given_a_backend() {
         assert_eq!(
             world
                 .hand("pod 10", &mut frame(&world.family.spell("tcp client:1 > vip:80"), tcp::ACK))
-                .status,
+                .status(),
             Status::Established
         );
     });
