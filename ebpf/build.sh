@@ -41,3 +41,4 @@ for name in ebpf:twinpath bare:bare; do
     cmp -s "$built" "$object" || cp "$built" "$object"
     say "built $object"
 done
+{ rustup run "$toolchain" rustc --version; bpf-linker --version; } | paste -sd, >ebpf/loader/object/compiler.txt

@@ -14,3 +14,4 @@ pub mod object;
 pub mod sys;
 pub mod tables;
 pub mod test_run;
+pub mod testing;
