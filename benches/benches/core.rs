@@ -43,7 +43,10 @@ fn conntrack(c: &mut Criterion) {
         let mut node = node(family, 50_000);
         let key = |flow: u32| -> Tuple {
             let parsed = parse(&Frame::new(packet(family, flow, tcp::ACK)));
-            parsed.ok().flatten().map_or_else(|| unreachable!("a whole packet"), |parsed| parsed.tuple)
+            parsed
+                .ok()
+                .flatten()
+                .map_or_else(|| unreachable!("a whole packet"), |parsed| parsed.tuple)
         };
         let hits: Vec<Tuple> = (0..50_000).map(key).collect();
         let misses: Vec<Tuple> = (50_000..60_000).map(key).collect();
@@ -64,7 +67,8 @@ fn conntrack(c: &mut Criterion) {
         let flow = node.0.conntrack.get(&hits[0]).expect("an open flow").clone();
         group.bench_function(format!("insert and remove/{}", family.name()), |b| {
             b.iter(|| {
-                let inserted = node.0.conntrack.insert(&misses[0], &flow, twinpath_core::seam::Put::New);
+                let inserted =
+                    node.0.conntrack.insert(&misses[0], &flow, twinpath_core::seam::Put::New);
                 (inserted, node.0.conntrack.remove(&misses[0]))
             });
         });

@@ -154,7 +154,9 @@ fn steady(bare: &mut Ebpf, real: &mut Ebpf, tables: &mut KernelTables) -> Result
     }
     samples.iter_mut().for_each(|samples| samples.sort_unstable());
     let median = |i: usize| samples[i][samples[i].len() / 2];
-    for (i, name) in ["empty", "bare, 16-byte key", "from-pod IPv4", "from-pod IPv6"].iter().enumerate() {
+    for (i, name) in
+        ["empty", "bare, 16-byte key", "from-pod IPv4", "from-pod IPv6"].iter().enumerate()
+    {
         let ratio = median(i) as f64 / median(1) as f64;
         println!("{name:<32} {:>9} {:>8} {ratio:>6.2}", samples[i][0], median(i));
     }
@@ -200,7 +202,8 @@ fn fill_bare(bare: &mut Ebpf, packets: &[Vec<u8>]) -> Result<(), Failure> {
         let ports_delta = Delta::NONE.of_port(Be16::new(80), Be16::new(8080));
         entry[8..10].copy_from_slice(ports_delta.0.as_bytes());
         entry[12..16].copy_from_slice(&11_u32.to_ne_bytes());
-        let key16: [u8; 16] = [source, vip, ports, &[6, 0, 0, 0]].concat().try_into().map_err(|_| "key")?;
+        let key16: [u8; 16] =
+            [source, vip, ports, &[6, 0, 0, 0]].concat().try_into().map_err(|_| "key")?;
         let key40 = [&mapped(source)[..], &mapped(vip), ports, &[6, 0, 0, 0]].concat();
         let key40: [u8; 40] = key40.try_into().map_err(|_| "key")?;
         let map = bare.map_mut("BARE16").ok_or("no such map")?;

@@ -55,10 +55,14 @@ const VIP: [u8; 4] = [10, 96, 0, 80];
 pub fn tables() -> Vec<Write> {
     let mut writes = Vec::new();
     for (family, id) in Family::ALL.into_iter().zip(1..) {
-        let backend = Backend::new(family.address(BACKEND), Be16::new(8080), TCP, BackendState::Active);
+        let backend =
+            Backend::new(family.address(BACKEND), Be16::new(8080), TCP, BackendState::Active);
         let key = ServiceKey::frontend(family.address(VIP), Be16::new(80), TCP);
         writes.push(Write::Backend(id, Some(backend)));
-        writes.push(Write::Endpoint(family.address(CLIENT), Some(Endpoint { device: CLIENT_DEVICE })));
+        writes.push(Write::Endpoint(
+            family.address(CLIENT),
+            Some(Endpoint { device: CLIENT_DEVICE }),
+        ));
         writes.push(Write::Endpoint(family.address(BACKEND), Some(Endpoint { device: 11 })));
         writes.push(Write::Service(key.slot(1), Some(Service::slot(id))));
         writes.push(Write::Service(key, Some(Service::master(1, 1, Algorithm::Random, 0))));

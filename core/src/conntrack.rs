@@ -257,17 +257,16 @@ pub fn close<T: Table<Tuple, Flow>>(table: &mut T, key: &Tuple) {
 /// What became of the other half when a connection was brought up to date.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Twin {
-    /// It was there.
+    /// It is there.
     Found,
-    /// It was missing and is there again.
-    Restored,
-    /// It was missing and there was no room for it. The half that is left goes on alone.
+    /// It is missing, to be restored. Until then the half that is left goes on alone.
     Missing,
     /// Its key belongs to another live connection: the half that is left must go too.
     Lost,
 }
 
-/// Brings both halves of a packet's connection up to date, and leaves its own in `work.half`.
+/// Brings both halves of a packet's connection up to date, and leaves its own in `work.half`, where
+/// [`restore`] finds it.
 #[inline(always)]
 pub fn refresh<T: Table<Tuple, Flow>>(table: &mut T, work: &mut Work, epoch: u32) -> Twin {
     let Work { parsed, arrival, half, twin_key, .. } = work;
@@ -284,24 +283,28 @@ pub fn refresh<T: Table<Tuple, Flow>>(table: &mut T, work: &mut Work, epoch: u32
     own.update(state, arrival.now);
     own.epoch.set(epoch);
     *half = own.clone();
-    if let Some(twin) = twin {
-        twin.update(state, arrival.now);
-        return Twin::Found;
+    match twin {
+        Some(twin) => {
+            twin.update(state, arrival.now);
+            Twin::Found
+        }
+        None => Twin::Missing,
     }
-    half.epoch.set(epoch.wrapping_sub(1)); // the twin finds out for itself
-    restore(table, work)
 }
 
-/// Puts the twin of `work.half` back. A connection that is over may hold its key, and goes as a pair.
+/// Puts the twin of `work.half` back, if there is room. A connection that is over may hold its key, and
+/// goes as a pair.
 #[inline(never)]
-fn restore<T: Table<Tuple, Flow>>(table: &mut T, work: &mut Work) -> Twin {
+pub fn restore<T: Table<Tuple, Flow>>(table: &mut T, work: &mut Work) -> Result<(), InsertError> {
     let Work { parsed, arrival, half, twin_key, .. } = work;
-    let exit = half.exit();
+    let (exit, epoch) = (half.exit(), half.epoch.get());
+    half.epoch.set(epoch.wrapping_sub(1)); // the twin finds out for itself
     half.turn(&parsed.tuple, arrival.back);
     close(table, twin_key);
     let inserted = table.insert(twin_key, half, Put::Any);
     half.turn(twin_key, exit);
-    if inserted.is_ok() { Twin::Restored } else { Twin::Missing }
+    half.epoch.set(epoch);
+    inserted
 }
 
 #[cfg(test)]

@@ -220,7 +220,14 @@ fn connect<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<bool, DropRea
     if let Some(flow) = find(&node.conntrack, &work.parsed.tuple) {
         if stays(node, work, flow) {
             work.status = status(flow);
-            if go_on(node, work)? {
+            let twin = go_on(node, work)?;
+            if matches!(twin, Twin::Missing) {
+                node.host.count(match conntrack::restore(&mut node.conntrack, work) {
+                    Ok(()) => Metric::RESTORED,
+                    Err(_) => Metric::RESTORE_FAILED,
+                });
+            }
+            if !matches!(twin, Twin::Lost) {
                 return Ok(true);
             }
         } else {
@@ -249,24 +256,19 @@ fn stays<M: Maps>(node: &Node<M>, work: &Work, flow: &Flow) -> bool {
     !original || !may_choose || unchanged || is_fit(node, arrival.hook, parsed, flow)
 }
 
-/// Brings a connection up to date; `false` where it turns out to be half a connection whose other half
-/// now belongs to another.
+/// Brings a connection up to date, or ends it where it turns out to be half a connection whose other
+/// half now belongs to another.
 #[inline(never)]
-fn go_on<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<bool, DropReason> {
-    let Some(flow) = find(&node.conntrack, &work.parsed.tuple) else { return Ok(false) };
+fn go_on<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<Twin, DropReason> {
+    let Some(flow) = find(&node.conntrack, &work.parsed.tuple) else { return Ok(Twin::Lost) };
     // First, since a packet that is dropped must not refresh what it belongs to.
     ttl_after(&work.parsed, work.exit(flow.exit()))?;
-    match conntrack::refresh(&mut node.conntrack, work, node.config.epoch) {
-        Twin::Found => {}
-        Twin::Restored => node.host.count(Metric::RESTORED),
-        Twin::Missing => node.host.count(Metric::RESTORE_FAILED),
-        Twin::Lost => {
-            node.conntrack.remove(&work.parsed.tuple);
-            node.host.count(Metric::REAPED);
-            return Ok(false);
-        }
+    let twin = conntrack::refresh(&mut node.conntrack, work, node.config.epoch);
+    if matches!(twin, Twin::Lost) {
+        node.conntrack.remove(&work.parsed.tuple);
+        node.host.count(Metric::REAPED);
     }
-    Ok(true)
+    Ok(twin)
 }
 
 /// Opens a connection; `false` where the packet goes on without one.

@@ -80,7 +80,8 @@ impl State {
         let mut bits = self.0;
         match direction {
             Direction::Reply => bits |= REPLIED,
-            Direction::Original if bits & REPLIED == 0 => {}
+            // A SYN sent again says nothing of the answer having arrived.
+            Direction::Original if bits & REPLIED == 0 || packet.flags & tcp::SYN != 0 => {}
             Direction::Original => bits |= ASSURED,
         }
         if matches!(packet.transport, Transport::Tcp) {

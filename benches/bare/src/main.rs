@@ -7,7 +7,7 @@
 // The macros that make a function a program write another one around it, public and without docs.
 #![allow(missing_docs, unreachable_pub)]
 
-use aya_ebpf::bindings::{BPF_F_PSEUDO_HDR, TC_ACT_OK, __sk_buff};
+use aya_ebpf::bindings::{__sk_buff, BPF_F_PSEUDO_HDR, TC_ACT_OK};
 use aya_ebpf::helpers::bpf_redirect_peer;
 use aya_ebpf::helpers::generated::bpf_l4_csum_replace;
 use aya_ebpf::macros::{classifier, map};

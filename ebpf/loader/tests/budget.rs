@@ -66,7 +66,9 @@ fn functions(bytes: &[u8]) -> BTreeMap<String, Function> {
         all.insert(name, Function { section, start: symbol.address(), code, calls: Vec::new() });
     }
     let at = |section: SectionIndex, offset: u64, all: &BTreeMap<String, Function>| {
-        all.iter().find(|(_, f)| f.section == section && f.start == offset).map(|(name, _)| name.clone())
+        all.iter()
+            .find(|(_, f)| f.section == section && f.start == offset)
+            .map(|(name, _)| name.clone())
     };
     let names: Vec<String> = all.keys().cloned().collect();
     for name in names {
@@ -108,11 +110,16 @@ fn chain(all: &BTreeMap<String, Function>, name: &str) -> (u64, usize) {
     (own + stack, depth + 1)
 }
 
-/// A mangled name's last words that people chose: `hook::slow`.
+/// A mangled name without the type parameters: `twinpath_core::hook::slow`, `Conntrack::insert`.
 fn readable(name: &str) -> String {
     let text = format!("{:#}", rustc_demangle::demangle(name));
-    let text = text.split('<').next().filter(|t| !t.is_empty()).map_or(text.clone(), str::to_owned);
-    text.trim_end_matches("::").to_owned()
+    match text.strip_prefix('<').and_then(|rest| rest.split_once(" as ")) {
+        Some((path, rest)) => {
+            let last = |path: &str| path.rsplit("::").next().unwrap_or_default().to_owned();
+            format!("{}::{}", last(path), last(rest))
+        }
+        None => text.split("::<").next().unwrap_or_default().to_owned(),
+    }
 }
 
 #[test]
@@ -125,15 +132,30 @@ fn instructions_and_stack() {
     let mut table = String::new();
     let compiler = std::fs::read_to_string(folder().join("compiler.txt")).unwrap_or_default();
     writeln!(table, "# {}", compiler.trim()).unwrap();
-    writeln!(table, "# Instructions and bytes of stack of each function; for a program also those of the").unwrap();
-    writeln!(table, "# deepest chain of calls, of 512, each frame rounded up to 32 as older kernels do.").unwrap();
-    writeln!(table, "{:<44} {:>12} {:>6} {:>6}", "function", "instructions", "stack", "chain").unwrap();
+    writeln!(
+        table,
+        "# Instructions and bytes of stack of each function; for a program also those of the"
+    )
+    .unwrap();
+    writeln!(
+        table,
+        "# deepest chain of calls, of 512, each frame rounded up to 32 as older kernels do."
+    )
+    .unwrap();
+    writeln!(table, "{:<44} {:>12} {:>6} {:>6}", "function", "instructions", "stack", "chain")
+        .unwrap();
     for name in programs {
         let function = &all[name];
         let (stack, depth) = chain(&all, name);
         assert!(stack <= STACK, "{name}: {stack} bytes of stack in its deepest chain of calls");
         assert!(depth <= DEPTH, "{name}: {depth} calls deep");
-        writeln!(table, "{name:<44} {:>12} {:>6} {stack:>6}", function.code.len(), function.stack()).unwrap();
+        writeln!(
+            table,
+            "{name:<44} {:>12} {:>6} {stack:>6}",
+            function.code.len(),
+            function.stack()
+        )
+        .unwrap();
     }
     let mut rest: Vec<String> = all
         .iter()
@@ -152,7 +174,11 @@ fn instructions_and_stack() {
     if first(&committed) != first(&table) {
         return skip("budget table", &format!("absent for this compiler ({})", first(&table)));
     }
-    assert!(committed == table, "{}\nis not what is committed; TWINPATH_BLESS=1 writes it anew:\n{table}", path.display());
+    assert!(
+        committed == table,
+        "{}\nis not what is committed; TWINPATH_BLESS=1 writes it anew:\n{table}",
+        path.display()
+    );
 }
 
 #[test]
@@ -161,7 +187,10 @@ fn no_panic_path_is_left() {
         return skip("panic gate", twinpath_kernel::object::MISSING);
     };
     let file = object::File::parse(bytes).expect("an ELF object");
-    let panics: Vec<&str> =
-        file.symbols().filter_map(|s| s.name().ok()).filter(|name| name.contains("panic")).collect();
+    let panics: Vec<&str> = file
+        .symbols()
+        .filter_map(|s| s.name().ok())
+        .filter(|name| name.contains("panic"))
+        .collect();
     assert!(panics.is_empty(), "{panics:?}");
 }
