@@ -6,12 +6,16 @@
 //! | loading, with limits and, for a verifier, virtual time | [`load`] |
 //! | a node's tables in kernel maps | [`tables`] |
 //! | system calls that the loader library lacks | [`sys`] |
+//! | attaching to devices | [`attach`] |
+//! | a world of network namespaces | [`veth`] |
 //! | hooks as test runs (`BPF_PROG_TEST_RUN`) | [`test_run`] |
 #![deny(missing_docs)]
 
+pub mod attach;
 pub mod load;
 pub mod object;
 pub mod sys;
 pub mod tables;
 pub mod test_run;
 pub mod testing;
+pub mod veth;

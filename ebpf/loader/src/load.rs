@@ -85,6 +85,16 @@ fn tick() -> u64 {
     }
 }
 
+/// Loads the program of a hook once more, on the same maps. Links that others hold stay with the program
+/// that was there before.
+pub fn reload(ebpf: &mut Ebpf, hook: Hook) -> Result<(), LoadError> {
+    let failed =
+        |error: ProgramError| LoadError::Program { name: hook.program(), error: describe(&error) };
+    let program = program(ebpf, hook)?;
+    program.unload().map_err(failed)?;
+    program.load().map_err(failed)
+}
+
 /// The program of a hook.
 pub fn program(ebpf: &mut Ebpf, hook: Hook) -> Result<&mut SchedClassifier, LoadError> {
     let name = hook.program();

@@ -1,0 +1,18 @@
+//! A world of real stacks and links: the programs attached in network namespaces.
+//!
+//! | for | see |
+//! |---|---|
+//! | namespaces that vanish with the process | [`netns`] |
+//! | their devices, addresses, routes and neighbours | [`devices`] |
+//! | sending and seeing frames | [`tap`] |
+//! | the places where frames are seen | [`watch`] |
+//! | the world itself | [`world`] |
+
+pub mod devices;
+pub mod netns;
+pub mod tap;
+pub mod watch;
+pub mod world;
+
+pub use devices::Stacks;
+pub use world::{Options, Time, VethWorld};

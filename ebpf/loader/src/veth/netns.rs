@@ -1,0 +1,139 @@
+//! Network namespaces without names.
+//!
+//! A namespace here is a file descriptor and nothing else, so it is gone with the process, however that
+//! ends, and its devices with it: nothing is left to clean up, and nothing else can be hit.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::process::{Command, Stdio};
+
+use nix::sched::{CloneFlags, setns, unshare};
+
+/// A network namespace of this process.
+#[derive(Debug)]
+pub struct Namespace {
+    file: OwnedFd,
+}
+
+/// What went wrong in or about a namespace.
+#[derive(Debug, thiserror::Error)]
+pub enum NamespaceError {
+    /// A namespace cannot be made or entered.
+    #[error("network namespaces need root (CAP_SYS_ADMIN) and a kernel with CONFIG_NET_NS: {0}")]
+    Namespace(io::Error),
+    /// A program is missing.
+    #[error("`{program}` cannot be run: {error}; install the package {package}")]
+    Missing {
+        /// The program.
+        program: &'static str,
+        /// Debian's package with it.
+        package: &'static str,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// A program refused its input.
+    #[error("`{program}`: {message}\nwith the input\n{input}")]
+    Refused {
+        /// The program.
+        program: &'static str,
+        /// What it said.
+        message: String,
+        /// What it was given.
+        input: String,
+    },
+    /// A kernel parameter could not be set.
+    #[error("{path} cannot be set to {value}: {error}")]
+    Parameter {
+        /// Its file.
+        path: String,
+        /// The value.
+        value: String,
+        /// What the kernel said.
+        error: io::Error,
+    },
+}
+
+impl Namespace {
+    /// A new namespace with an idle loopback device.
+    pub fn new() -> Result<Self, NamespaceError> {
+        // In a thread of its own, since a namespace is a thread's.
+        let file = on_thread(|| {
+            unshare(CloneFlags::CLONE_NEWNET)?;
+            File::open("/proc/thread-self/ns/net")
+        });
+        Ok(Self { file: file.map_err(NamespaceError::Namespace)?.into() })
+    }
+
+    /// Moves the calling thread into the namespace, for good.
+    pub fn enter(&self) -> Result<(), NamespaceError> {
+        setns(&self.file, CloneFlags::CLONE_NEWNET)
+            .map_err(|error| NamespaceError::Namespace(error.into()))
+    }
+
+    /// Runs something in the namespace, on a thread of its own. What it opens stays of the namespace.
+    pub fn run<T: Send>(&self, job: impl FnOnce() -> T + Send) -> Result<T, NamespaceError> {
+        on_thread(|| self.enter().map(|()| job()))
+    }
+
+    /// A path that names the namespace to other processes, as long as this object lives.
+    pub fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd())
+    }
+
+    /// Runs `ip` with these commands, one per line.
+    pub fn ip(&self, commands: &str) -> Result<(), NamespaceError> {
+        self.tool("ip", commands)
+    }
+
+    /// Runs `bridge` with these commands, one per line.
+    pub fn bridge(&self, commands: &str) -> Result<(), NamespaceError> {
+        self.tool("bridge", commands)
+    }
+
+    /// Sets parameters: paths under `/proc/sys/net`, and values.
+    pub fn set(&self, parameters: &[(&str, &str)]) -> Result<(), NamespaceError> {
+        self.run(|| {
+            for (name, value) in parameters {
+                let path = format!("/proc/sys/net/{name}");
+                std::fs::write(&path, value).map_err(|error| NamespaceError::Parameter {
+                    path: path.clone(),
+                    value: (*value).to_owned(),
+                    error,
+                })?;
+            }
+            Ok(())
+        })?
+    }
+
+    fn tool(&self, program: &'static str, input: &str) -> Result<(), NamespaceError> {
+        let missing = |error| NamespaceError::Missing { program, package: "iproute2", error };
+        let output = self.run(|| {
+            let mut child = Command::new(program)
+                .args(["-batch", "-"])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()?;
+            if let Some(mut stdin) = child.stdin.take() {
+                // A program that gives up early says why on its standard error.
+                let _ = stdin.write_all(input.as_bytes());
+            }
+            child.wait_with_output()
+        })?;
+        let output = output.map_err(missing)?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Err(NamespaceError::Refused { program, message, input: input.to_owned() })
+    }
+}
+
+/// Runs something on a thread of its own and waits for it. A panic there goes on here.
+fn on_thread<T: Send>(job: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| match scope.spawn(job).join() {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
+}

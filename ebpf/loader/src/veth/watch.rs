@@ -1,0 +1,153 @@
+//! The places of a cluster where frames are seen, and what is seen there.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use twinpath_core::parse::{Transport, parse};
+use twinpath_core::seam::{At, Packet};
+use twinpath_core::wire::ethernet;
+use twinpath_sim::cluster::Place;
+use twinpath_sim::engine::NodeIndex;
+use twinpath_sim::frame::Frame;
+use twinpath_sim::topology::{Owner, PodIndex, Topology, UPLINK};
+
+use crate::veth::devices::Namespaces;
+use crate::veth::netns::NamespaceError;
+use crate::veth::tap::{EVERYTHING, PacketSocket, Room, Seen};
+
+/// A frame that was seen on its way.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sighting {
+    /// When, in nanoseconds of the wall clock.
+    pub time: u64,
+    /// Where.
+    pub place: Place,
+    /// What it looked like.
+    pub frame: Frame,
+}
+
+/// Where a socket looks.
+#[derive(Clone, Copy, Debug)]
+enum Spot {
+    /// At a pod's device, both ways.
+    Pod(PodIndex),
+    /// At a node's uplink; only what leaves counts.
+    Uplink(NodeIndex),
+    /// At the entry to a node's stack, behind the hooks; only what is for the node itself counts.
+    Stack(NodeIndex),
+}
+
+/// A socket at every place.
+pub struct Watchers {
+    sockets: Vec<(Spot, PacketSocket)>,
+    room: Room,
+}
+
+impl Watchers {
+    /// Starts to watch.
+    pub fn new(namespaces: &Namespaces) -> Result<Self, NamespaceError> {
+        let failed = NamespaceError::Namespace;
+        let mut sockets = Vec::new();
+        for (pod, namespace) in namespaces.pods.iter().enumerate() {
+            let socket = namespace.run(|| {
+                let device = device_number(c"eth0")?;
+                PacketSocket::listen(device, EVERYTHING)
+            })?;
+            sockets.push((Spot::Pod(pod), socket.map_err(failed)?));
+        }
+        for (node, namespace) in namespaces.nodes.iter().enumerate() {
+            let uplink = namespace.run(|| PacketSocket::listen(UPLINK, EVERYTHING))?;
+            sockets.push((Spot::Uplink(node), uplink.map_err(failed)?));
+            for ethertype in [ethernet::IPV4, ethernet::IPV6] {
+                let stack = namespace.run(|| PacketSocket::listen(0, ethertype.get()))?;
+                sockets.push((Spot::Stack(node), stack.map_err(failed)?));
+            }
+        }
+        Ok(Self { sockets, room: Room::default() })
+    }
+
+    /// Takes all that was seen so far, in no particular order of places.
+    pub fn take(&mut self, topology: &Topology, mut each: impl FnMut(Sighting)) -> io::Result<()> {
+        let Self { sockets, room } = self;
+        for (spot, socket) in sockets {
+            while let Some(seen) = socket.receive(room)? {
+                if let Some(sighting) = sighting(*spot, &seen, topology) {
+                    each(sighting);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until something is seen; whether it was, in time.
+    pub fn wait(&self, until: Instant) -> io::Result<bool> {
+        let left = until.saturating_duration_since(Instant::now());
+        // Rounded up: what is left of a millisecond must not become a busy loop.
+        let left = left.checked_add(Duration::from_micros(999)).unwrap_or(left);
+        let mut files: Vec<PollFd<'_>> = self
+            .sockets
+            .iter()
+            .map(|(_, socket)| PollFd::new(socket.as_fd(), PollFlags::POLLIN))
+            .collect();
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut files, timeout) {
+            Ok(count) => Ok(count > 0),
+            Err(nix::errno::Errno::EINTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// How many frames were lost for want of room since this was asked last.
+    pub fn lost(&self) -> io::Result<u32> {
+        self.sockets.iter().map(|(_, socket)| socket.lost()).sum()
+    }
+}
+
+/// What a frame that a socket saw amounts to; `None` where it counts for nothing at this place.
+fn sighting(spot: Spot, seen: &Seen<'_>, topology: &Topology) -> Option<Sighting> {
+    let place = match spot {
+        Spot::Pod(pod) if seen.outgoing => Place::PodOut(pod),
+        Spot::Pod(pod) => Place::PodIn(pod),
+        Spot::Uplink(node) if seen.outgoing => Place::Wire(node),
+        Spot::Uplink(_) => return None,
+        Spot::Stack(node) => Place::Host(node),
+    };
+    let frame = Frame { bytes: seen.bytes.to_vec(), partial: seen.partial };
+    if let Place::Host(node) = place
+        && let Ok(Some(parsed)) = parse(&frame)
+    {
+        let destination = &parsed.tuple.destination;
+        let own = topology.owner(destination) == Some(Owner::Node(node));
+        if !own && !destination.is_link_scope() {
+            return None;
+        }
+    }
+    Some(Sighting { time: seen.time, place, frame })
+}
+
+/// Whether a frame is of the protocols by which stacks find and question their neighbours: ARP, and
+/// ICMPv6 for neighbours, routers and multicast groups.
+pub fn is_housekeeping(frame: &Frame) -> bool {
+    /// `ETH_P_ARP`.
+    const ARP: [u8; 2] = [0x08, 0x06];
+    if frame.bytes.get(ethernet::ETHERTYPE..ethernet::LENGTH) == Some(&ARP) {
+        return true;
+    }
+    let Ok(Some(parsed)) = parse(frame) else { return false };
+    if parsed.transport != Transport::Icmp || parsed.tuple.is_v4() {
+        return false;
+    }
+    let kind: Result<[u8; 2], _> = frame.load(At(parsed.l4.0));
+    matches!(kind, Ok([130..=137 | 143, _]))
+}
+
+/// The number of a device of the calling thread's namespace.
+pub fn device_number(name: &std::ffi::CStr) -> io::Result<u32> {
+    // SAFETY: the name ends with a zero.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => Err(io::Error::last_os_error()),
+        number => Ok(number),
+    }
+}

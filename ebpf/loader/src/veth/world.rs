@@ -1,0 +1,345 @@
+//! The world of attached programs.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use aya::Ebpf;
+use twinpath_control::diff::Target;
+use twinpath_control::model::State;
+use twinpath_control::tables::{self, Names};
+use twinpath_core::conntrack::Flow;
+use twinpath_core::hook::Hook;
+use twinpath_core::seam::Nanos;
+use twinpath_core::tuple::Tuple;
+use twinpath_sim::cluster::{Fate, Place};
+use twinpath_sim::engine::{NodeIndex, node_seed};
+use twinpath_sim::frame::Frame;
+use twinpath_sim::node::Limits;
+use twinpath_sim::topology::{PodIndex, Topology};
+use twinpath_sim::world::{Plan, Trace, World, WorldError};
+
+use crate::attach::{AttachError, Attachment, Method};
+use crate::load::{self, LoadError, load};
+use crate::tables::{KernelTables, TableError};
+use crate::veth::devices::{Namespaces, Stacks, UPLINK_NAME};
+use crate::veth::netns::{Namespace, NamespaceError};
+use crate::veth::tap::PacketSocket;
+use crate::veth::watch::{Sighting, Watchers, device_number, is_housekeeping};
+
+/// What clock and dice the programs have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Time {
+    /// Virtual time, which stands still until it is set, and dice from this seed, as in the simulator.
+    /// Good for traffic on one CPU.
+    Virtual(u64),
+    /// The kernel's own.
+    Real,
+}
+
+/// What a world is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Sizes of the tables.
+    pub limits: Limits,
+    /// What the state of the cluster does not say.
+    pub tables: tables::Options,
+    /// Whether the stacks of pods and nodes take part.
+    pub stacks: Stacks,
+    /// The programs' clock and dice.
+    pub time: Time,
+    /// How programs are attached; `None` for the best way that the kernel has.
+    pub method: Option<Method>,
+    /// How long a packet that has not arrived is waited for.
+    pub grace: Duration,
+}
+
+impl Default for Options {
+    /// For packets that are sent one by one: virtual time from seed 0, stacks that do not answer.
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            tables: tables::Options::default(),
+            stacks: Stacks::Silent,
+            time: Time::Virtual(0),
+            method: None,
+            grace: Duration::from_millis(20),
+        }
+    }
+}
+
+/// One loaded set of programs and maps, and where they are attached.
+struct Node {
+    // Before the programs: a field's drop comes in this order.
+    attachments: Vec<Attachment>,
+    ebpf: Ebpf,
+    tables: KernelTables,
+}
+
+/// Nodes and pods in network namespaces, programs attached, a socket at every device.
+pub struct VethWorld {
+    topology: Topology,
+    plan: Plan,
+    options: Options,
+    now: Nanos,
+    nodes: Vec<Node>,
+    senders: Vec<PacketSocket>,
+    watchers: Watchers,
+    namespaces: Namespaces,
+}
+
+impl VethWorld {
+    /// Makes the namespaces and devices of a cluster, loads the programs once per node and attaches
+    /// them. Tables are empty until [`World::apply`].
+    pub fn new(topology: Topology, options: &Options) -> Result<Self, WorldError> {
+        let method = options.method.unwrap_or_else(Method::of_this_kernel);
+        let load_options = load::Options {
+            limits: options.limits,
+            verified: matches!(options.time, Time::Virtual(_)),
+        };
+        let mut loaded = Vec::new();
+        for _ in &topology.nodes {
+            let mut ebpf = load(&load_options).map_err(of_load)?;
+            let tables = KernelTables::new(&mut ebpf, options.limits.conntrack).map_err(of_load)?;
+            loaded.push((ebpf, tables));
+        }
+        let namespaces = Namespaces::new(&topology, options.stacks).map_err(of_namespace)?;
+        let mut nodes = Vec::new();
+        for (index, (mut ebpf, tables)) in loaded.into_iter().enumerate() {
+            let namespace = node_of(&namespaces, index)?;
+            let attachments = namespace
+                .run(|| attach_node(&mut ebpf, &topology, index, method))
+                .map_err(of_namespace)?
+                .map_err(failed)?;
+            nodes.push(Node { attachments, ebpf, tables });
+        }
+        let mut senders = Vec::new();
+        for pod in &namespaces.pods {
+            let sender = pod.run(|| PacketSocket::sender(device_number(c"eth0")?));
+            senders.push(sender.map_err(of_namespace)?.map_err(failed)?);
+        }
+        let watchers = Watchers::new(&namespaces).map_err(of_namespace)?;
+        let plan = Plan::new(options.tables);
+        let options = *options;
+        let mut world =
+            Self { topology, plan, options, now: 0, nodes, senders, watchers, namespaces };
+        world.start_clock()?;
+        Ok(world)
+    }
+
+    /// The namespace of a node.
+    pub fn node(&self, node: NodeIndex) -> Option<&Namespace> {
+        self.namespaces.nodes.get(node)
+    }
+
+    /// The namespace of a pod. A thread that enters it opens the pod's sockets.
+    pub fn pod(&self, pod: PodIndex) -> Option<&Namespace> {
+        self.namespaces.pods.get(pod)
+    }
+
+    /// The counters of a node, by [`Metric`](twinpath_core::seam::Metric).
+    pub fn metrics(&self, node: NodeIndex) -> Result<Vec<u64>, WorldError> {
+        let node = self.nodes.get(node).ok_or_else(|| no_node(node))?;
+        node.tables.metrics().map_err(failed)
+    }
+
+    /// Takes all frames that were seen anywhere since this or [`World::send`] was called last, by time.
+    /// Fails where a socket's backlog was full and frames are missing.
+    pub fn take_frames(&mut self) -> Result<Vec<Sighting>, WorldError> {
+        let mut all = Vec::new();
+        let Self { watchers, topology, .. } = self;
+        watchers
+            .take(topology, |sighting| {
+                if !is_housekeeping(&sighting.frame) {
+                    all.push(sighting);
+                }
+            })
+            .map_err(failed)?;
+        match self.watchers.lost().map_err(failed)? {
+            0 => {}
+            lost => return Err(failed(format!("{lost} frames came faster than they were read"))),
+        }
+        all.sort_by_key(|sighting| sighting.time);
+        Ok(all)
+    }
+
+    /// Loads the programs of all nodes again, on the same maps, and puts them in the place of those that
+    /// are attached. There is no moment without a program.
+    pub fn replace_programs(&mut self) -> Result<(), WorldError> {
+        for (index, node) in self.nodes.iter_mut().enumerate() {
+            let Node { attachments, ebpf, .. } = node;
+            for hook in Hook::ALL {
+                load::reload(ebpf, hook).map_err(of_load)?;
+            }
+            let old = std::mem::take(attachments);
+            *attachments = node_of(&self.namespaces, index)?
+                .run(|| {
+                    old.into_iter()
+                        .map(|attachment| attachment.replace(ebpf))
+                        .collect::<Result<Vec<_>, _>>()
+                })
+                .map_err(of_namespace)?
+                .map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn start_clock(&mut self) -> Result<(), WorldError> {
+        let Time::Virtual(seed) = self.options.time else { return Ok(()) };
+        for (index, node) in self.nodes.iter_mut().enumerate() {
+            node.tables.set_clock(0, node_seed(seed, index), 0).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Collects what is seen of a packet, until it has arrived or the grace is over.
+    fn follow(&mut self, sent: &Frame) -> Result<Vec<(Place, Frame)>, WorldError> {
+        let until = Instant::now() + self.options.grace;
+        let foreign = !is_housekeeping(sent);
+        let mut seen: Vec<(Place, Frame)> = Vec::new();
+        loop {
+            let Self { watchers, topology, .. } = self;
+            watchers
+                .take(topology, |Sighting { place, frame, .. }| {
+                    if !(foreign && is_housekeeping(&frame)) {
+                        seen.push((place, frame));
+                    }
+                })
+                .map_err(failed)?;
+            let arrived = seen.iter().any(|(place, _)| is_end(*place));
+            if arrived || !self.watchers.wait(until).map_err(failed)? {
+                break;
+            }
+        }
+        // Sockets are read one after the other; a packet's way is out, across, in.
+        seen.sort_by_key(|(place, _)| match place {
+            Place::PodOut(_) => 0,
+            Place::Wire(_) => 1,
+            _ => 2,
+        });
+        Ok(seen)
+    }
+}
+
+impl World for VethWorld {
+    fn name(&self) -> &'static str {
+        "veth"
+    }
+
+    fn apply(&mut self, state: &State) -> Result<(), WorldError> {
+        let Self { plan, topology, nodes, .. } = self;
+        for (info, node) in topology.nodes.iter().zip(nodes) {
+            for write in plan.writes(state, &info.name, topology) {
+                node.tables.write(&write).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn names(&mut self, state: &State) -> Names {
+        self.plan.names(state)
+    }
+
+    fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    fn set_time(&mut self, now: Nanos) -> Result<(), WorldError> {
+        let Time::Virtual(seed) = self.options.time else { return Ok(()) };
+        if now == self.now {
+            return Ok(());
+        }
+        self.now = now;
+        for (index, node) in self.nodes.iter_mut().enumerate() {
+            let drawn = node.tables.drawn().map_err(failed)?;
+            node.tables.set_clock(now, node_seed(seed, index), drawn).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Nothing is seen of a frame that is shorter than its link header, longer than the devices take, or
+    /// sent by a pod that is not there: no device takes it. Made for [`Stacks::Silent`]; stacks that
+    /// answer are seen, too.
+    fn send(&mut self, pod: PodIndex, frame: &Frame) -> Result<Trace, WorldError> {
+        let mut trace = Trace::default();
+        let (Some(info), Some(sender)) = (self.topology.pods.get(pod), self.senders.get(pod))
+        else {
+            return Ok(trace);
+        };
+        let mut frame = frame.clone();
+        if let Some(macs) = frame.bytes.get_mut(..12) {
+            macs[..6].copy_from_slice(&info.gateway);
+            macs[6..].copy_from_slice(&info.mac);
+        }
+        self.watchers.take(&self.topology, |_| {}).map_err(failed)?;
+        match sender.send(&frame) {
+            Ok(()) => {}
+            Err(error) if is_refusal(&error) => return Ok(trace),
+            Err(error) => return Err(failed(error)),
+        }
+        trace.seen = self.follow(&frame)?;
+        trace.fate = trace
+            .seen
+            .last()
+            .filter(|(place, _)| is_end(*place))
+            .map(|(place, _)| Fate::Arrived(*place));
+        Ok(trace)
+    }
+
+    fn conntrack(&mut self, node: NodeIndex) -> Result<Vec<(Tuple, Flow)>, WorldError> {
+        let node = self.nodes.get_mut(node).ok_or_else(|| no_node(node))?;
+        node.tables.conntrack().map_err(|error: TableError| failed(error))
+    }
+}
+
+/// Attaches a node's programs, on a thread in its namespace.
+fn attach_node(
+    ebpf: &mut Ebpf,
+    topology: &Topology,
+    node: NodeIndex,
+    method: Method,
+) -> Result<Vec<Attachment>, AttachError> {
+    let mut all = vec![Attachment::new(ebpf, Hook::FromNetdev, UPLINK_NAME, method)?];
+    for pod in topology.pods.iter().filter(|pod| pod.node == node) {
+        let device = format!("pod{}", pod.device);
+        for hook in [Hook::FromPod, Hook::ToPod] {
+            all.push(Attachment::new(ebpf, hook, &device, method)?);
+        }
+    }
+    Ok(all)
+}
+
+/// Whether a packet goes no further from here.
+const fn is_end(place: Place) -> bool {
+    matches!(place, Place::PodIn(_) | Place::Host(_) | Place::Outside(_))
+}
+
+/// Whether a device does not take a frame for what it is.
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EMSGSIZE))
+}
+
+fn node_of(namespaces: &Namespaces, node: NodeIndex) -> Result<&Namespace, WorldError> {
+    namespaces.nodes.get(node).ok_or_else(|| no_node(node))
+}
+
+fn no_node(node: NodeIndex) -> WorldError {
+    WorldError::Failed(format!("node {node} does not exist"))
+}
+
+fn failed(error: impl std::fmt::Display) -> WorldError {
+    WorldError::Failed(error.to_string())
+}
+
+fn of_load(error: LoadError) -> WorldError {
+    match error {
+        LoadError::NoObject | LoadError::NotPermitted => WorldError::Environment(error.to_string()),
+        error => failed(error),
+    }
+}
+
+fn of_namespace(error: NamespaceError) -> WorldError {
+    match error {
+        NamespaceError::Refused { .. } => failed(error),
+        error => WorldError::Environment(error.to_string()),
+    }
+}
