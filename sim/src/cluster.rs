@@ -4,10 +4,10 @@
 //! link addresses, and the hop that forwarding takes. Links carry packets at once and in order.
 
 use twinpath_core::bytes::Be16;
-use twinpath_core::checksum::Delta;
+use twinpath_core::checksum::{Delta, sum};
 use twinpath_core::drop_reason::DropReason;
 use twinpath_core::hook::Hook;
-use twinpath_core::parse::parse;
+use twinpath_core::parse::{Parsed, parse};
 use twinpath_core::seam::{At, Packet};
 use twinpath_core::verdict::{Decision, IfIndex, Verdict};
 use twinpath_core::wire::{ipv4, ipv6};
@@ -40,6 +40,8 @@ pub enum Fate {
     Dropped(NodeIndex, Hook, DropReason),
     /// A node's stack dropped it, having no hop left to take.
     Expired(NodeIndex),
+    /// A node's stack dropped it, the checksum of its IPv4 header being wrong.
+    Refused(NodeIndex),
 }
 
 /// Sees a packet on its way.
@@ -130,9 +132,13 @@ impl<E: Engine> Cluster<E> {
         if owner == Some(Owner::Node(node)) {
             return Ok(arrive(host, frame, watch));
         }
+        if !is_header_right(frame, &parsed) {
+            return Ok(Fate::Refused(node));
+        }
         if parsed.ttl <= 1 {
             return Ok(Fate::Expired(node));
         }
+        take_off_padding(frame, &parsed);
         take_hop(frame, parsed.l3, parsed.tuple.is_v4(), parsed.ttl, parsed.checksum);
         match owner {
             Some(Owner::Pod(pod)) => match self.topology.pods.get(pod) {
@@ -187,6 +193,32 @@ fn set_macs(frame: &mut Frame, destination: Mac, source: Mac) {
     if let Some(macs) = frame.bytes.get_mut(..12) {
         macs[..6].copy_from_slice(&destination);
         macs[6..].copy_from_slice(&source);
+    }
+}
+
+/// Whether the checksum of an IPv4 header is right. Hooks leave it as wrong as it came; stacks look.
+fn is_header_right(frame: &Frame, parsed: &Parsed) -> bool {
+    if !parsed.tuple.is_v4() {
+        return true;
+    }
+    let Ok(header) = frame.load::<ipv4::Header>(parsed.l3) else { return false };
+    let end = parsed.l3.0 + (usize::from(header.version_and_length & 0x0f) << 2);
+    frame.bytes.get(parsed.l3.0..end).is_some_and(|header| sum(header) == 0xffff)
+}
+
+/// Takes off what stands behind the IP packet in its frame, as stacks do on receipt.
+fn take_off_padding(frame: &mut Frame, parsed: &Parsed) {
+    let length = if parsed.tuple.is_v4() {
+        frame.load(parsed.l3).map_or(0, |header: ipv4::Header| header.total_length.get().into())
+    } else {
+        match frame.load(parsed.l3).map_or(0, |header: ipv6::Header| header.payload_length.get()) {
+            0 if frame.bytes.len() > 0xffff => 0,
+            payload => ipv6::LENGTH + usize::from(payload),
+        }
+    };
+    // Length 0 stands for a super-packet too long for its length field.
+    if length != 0 {
+        frame.bytes.truncate(parsed.l3.0 + length);
     }
 }
 
