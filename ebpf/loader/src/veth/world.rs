@@ -1,6 +1,7 @@
 //! The world of attached programs.
 
 use std::io;
+use std::panic::resume_unwind;
 use std::time::{Duration, Instant};
 
 use aya::Ebpf;
@@ -96,12 +97,20 @@ impl VethWorld {
             limits: options.limits,
             verified: matches!(options.time, Time::Virtual(_)),
         };
-        let mut loaded = Vec::new();
-        for _ in &topology.nodes {
-            let mut ebpf = load(&load_options).map_err(of_load)?;
-            let tables = KernelTables::new(&mut ebpf, options.limits.conntrack).map_err(of_load)?;
-            loaded.push((ebpf, tables));
-        }
+        // On a thread per node: to check a program takes the kernel a second or more.
+        let loaded = std::thread::scope(|scope| {
+            let load_node = || {
+                let mut ebpf = load(&load_options)?;
+                let tables = KernelTables::new(&mut ebpf, options.limits.conntrack)?;
+                Ok((ebpf, tables))
+            };
+            let threads: Vec<_> = topology.nodes.iter().map(|_| scope.spawn(load_node)).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+                .collect::<Result<Vec<_>, LoadError>>()
+        })
+        .map_err(of_load)?;
         let namespaces = Namespaces::new(&topology, options.stacks).map_err(of_namespace)?;
         let mut nodes = Vec::new();
         for (index, (mut ebpf, tables)) in loaded.into_iter().enumerate() {
