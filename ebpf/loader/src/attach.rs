@@ -156,6 +156,10 @@ const fn side(hook: Hook) -> TcAttachType {
 fn add_clsact(device: &str) -> Result<(), AttachError> {
     match tc::qdisc_add_clsact(device) {
         Ok(()) | Err(tc::TcError::AlreadyAttached) => Ok(()),
+        // What the kernel says where it is there already.
+        Err(tc::TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {
+            Ok(())
+        }
         Err(error) => Err(AttachError::Qdisc { device: device.to_owned(), error }),
     }
 }

@@ -5,9 +5,11 @@
 //! | namespaces that vanish with the process | [`netns`] |
 //! | their devices, addresses, routes and neighbours | [`devices`] |
 //! | sending and seeing frames | [`tap`] |
+//! | threads on one CPU, for order | [`cpu`] |
 //! | the places where frames are seen | [`watch`] |
 //! | the world itself | [`world`] |
 
+pub mod cpu;
 pub mod devices;
 pub mod netns;
 pub mod tap;

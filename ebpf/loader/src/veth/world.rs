@@ -31,7 +31,7 @@ use crate::veth::watch::{Sighting, Watchers, device_number, is_housekeeping};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Time {
     /// Virtual time, which stands still until it is set, and dice from this seed, as in the simulator.
-    /// Good for traffic on one CPU.
+    /// Good for traffic on [one CPU](crate::veth::cpu).
     Virtual(u64),
     /// The kernel's own.
     Real,

@@ -8,7 +8,7 @@ use twinpath_kernel::veth::{Options, Time};
 use twinpath_sim::cluster::{Fate, Place};
 use twinpath_sim::frame::Frame;
 use twinpath_sim::topology::PodIndex;
-use twinpath_sim::world::{Trace, World};
+use twinpath_sim::world::Trace;
 
 use crate::packets::{
     Ends, answer, as_fragment, with_extension, with_header_checksum, with_options,
