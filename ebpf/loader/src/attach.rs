@@ -56,7 +56,7 @@ pub enum AttachError {
         /// The device.
         device: String,
         /// What the kernel said.
-        error: ProgramError,
+        error: Box<ProgramError>,
     },
 }
 
@@ -174,6 +174,6 @@ fn failure(
         what,
         program: hook.program(),
         device: device.clone(),
-        error,
+        error: Box::new(error),
     }
 }

@@ -10,9 +10,11 @@
 //! a bridge in a namespace of its own. Every neighbour is entered beforehand, so that there is no
 //! packet that is not part of the traffic, and none is lost to a lookup.
 
+use std::ffi::CStr;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use twinpath_core::verdict::IfIndex;
 use twinpath_sim::topology::{Mac, Topology, UPLINK};
 
 use crate::veth::netns::{Namespace, NamespaceError};
@@ -87,6 +89,9 @@ impl Namespaces {
         let mut nodes = Vec::new();
         for _ in &topology.nodes {
             let node = Namespace::new()?;
+            if let Some(name) = node.run(|| device_name(UPLINK))? {
+                return Err(NamespaceError::Occupied(name));
+            }
             node.set(&EVERYWHERE)?;
             node.set(&NODE)?;
             if stacks == Stacks::Silent {
@@ -229,6 +234,15 @@ fn neighbour(
         text(mac),
         host(address),
     )
+}
+
+/// The name of a device of the calling thread's namespace; `None` where there is none.
+fn device_name(device: IfIndex) -> Option<String> {
+    let mut name = [0_u8; libc::IF_NAMESIZE];
+    // SAFETY: the buffer has the size that the function asks for.
+    let found = unsafe { libc::if_indextoname(device, name.as_mut_ptr().cast()) };
+    let name = CStr::from_bytes_until_nul(&name).ok()?;
+    (!found.is_null()).then(|| name.to_string_lossy().into_owned())
 }
 
 /// An address as a range of one.

@@ -22,6 +22,12 @@ pub enum NamespaceError {
     /// A namespace cannot be made or entered.
     #[error("network namespaces need root (CAP_SYS_ADMIN) and a kernel with CONFIG_NET_NS: {0}")]
     Namespace(io::Error),
+    /// The kernel has put a device into the new namespace, where another is to be.
+    #[error(
+        "new network namespaces come with a device {0}: \
+         run `sysctl net.core.fb_tunnels_only_for_init_net=1`"
+    )]
+    Occupied(String),
     /// A program is missing.
     #[error("`{program}` cannot be run: {error}; install the package {package}")]
     Missing {

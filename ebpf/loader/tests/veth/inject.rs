@@ -359,3 +359,37 @@ fn fewer_endpoints(twins: &mut Twins) {
         }
     }
 }
+
+/// Three nodes, on a bridge: a frame reaches the node that it is for, and no other.
+#[test]
+fn three_nodes_are_joined() {
+    let mut state = crate::support::cluster();
+    let mut third = state.nodes["node-b"].clone();
+    third.addresses = vec![ip("192.168.0.3"), ip("fd00:192:168::3")];
+    state.nodes.insert("node-c".to_owned(), third);
+    for moved in state.pods.values_mut().filter(|pod| pod.name.name.starts_with("echo-b")) {
+        moved.node = "node-c".to_owned();
+    }
+    let options = Options { limits: limits(), time: Time::Virtual(SEED), ..Options::default() };
+    let Some(mut twins) = Twins::of(&state, &options) else { return };
+    let topology = twins.topology();
+    let (client, moved) = (pod(topology, "client"), pod(topology, "echo-b"));
+    assert_eq!(topology.pods[moved].node, 2);
+    for v6 in [false, true] {
+        let mut hit = std::collections::BTreeSet::new();
+        for port in 30_000..30_008 {
+            let ends = from_client(&twins, v6, true, port, (ip(ECHO[usize::from(v6)]), 7));
+            let (backend, received) = arrived(&twins.send("udp", client, &ends.udp(b"where")));
+            hit.insert(backend);
+            twins.send("udp", backend, &answer(&received).udp(b"here"));
+        }
+        assert!(hit.contains(&moved));
+        // Another pod of the second node, and from there to the third.
+        let (near, far) = (pod(twins.topology(), "web-b"), address(twins.topology(), moved, v6));
+        let own = address(twins.topology(), near, v6);
+        let ends = from_client(&twins, v6, false, 31_000, (own, 8080));
+        twins.send("tcp", client, &ends.tcp(tcp::SYN, b""));
+        let ends = Ends { from: (own, 31_001), to: (far, 7007), ttl: 64, partial: false };
+        assert_eq!(arrived(&twins.send("udp", near, &ends.udp(b"next door"))).0, moved);
+    }
+}

@@ -84,10 +84,14 @@ pub(crate) struct Twins {
 impl Twins {
     /// Two worlds of the recorded cluster.
     pub(crate) fn new(options: &Options) -> Option<Self> {
-        let state = cluster();
-        let topology = Topology::new(&state);
-        let veth = world(&topology, &state, options)?;
-        let sim = simulator(&topology, &state, options);
+        Self::of(&cluster(), options)
+    }
+
+    /// Two worlds of a cluster.
+    pub(crate) fn of(state: &State, options: &Options) -> Option<Self> {
+        let topology = Topology::new(state);
+        let veth = world(&topology, state, options)?;
+        let sim = simulator(&topology, state, options);
         Some(Self { sim, veth, frames: 0, packets: 0 })
     }
 
