@@ -79,10 +79,10 @@ impl Ends {
         let mut bytes = Vec::new();
         match self.to.0 {
             IpAddr::V4(_) => {
-                self.ip().icmpv4_echo_request(7, 1).write(&mut bytes, b"echo").unwrap()
+                self.ip().icmpv4_echo_request(7, 1).write(&mut bytes, b"echo").unwrap();
             }
             IpAddr::V6(_) => {
-                self.ip().icmpv6_echo_request(7, 1).write(&mut bytes, b"echo").unwrap()
+                self.ip().icmpv6_echo_request(7, 1).write(&mut bytes, b"echo").unwrap();
             }
         }
         Frame::new(bytes)
