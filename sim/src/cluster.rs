@@ -86,6 +86,31 @@ impl<E: Engine> Cluster<E> {
         self.hook(node, Hook::FromPod, device, frame, watch)
     }
 
+    /// A node itself sends a packet: by its stack alone, which takes no hop of its own packets.
+    pub fn send_from_node<W: Watch>(
+        &mut self,
+        node: NodeIndex,
+        frame: &mut Frame,
+        watch: &mut W,
+    ) -> Result<Fate, E::Error> {
+        let host = Place::Host(node);
+        let Ok(Some(parsed)) = parse(frame) else { return Ok(arrive(host, frame, watch)) };
+        watch.at(host, frame);
+        match self.topology.owner(&parsed.tuple.destination) {
+            Some(Owner::Node(own)) if own == node => Ok(Fate::Arrived(host)),
+            Some(Owner::Pod(pod)) => match self.topology.pods.get(pod) {
+                Some(info) if info.node == node => {
+                    let (device, mac, gateway) = (info.device, info.mac, info.gateway);
+                    set_macs(frame, mac, gateway);
+                    self.hook(node, Hook::ToPod, device, frame, watch)
+                }
+                _ => self.wire(node, frame, watch),
+            },
+            Some(Owner::Node(_)) => self.wire(node, frame, watch),
+            None => Ok(arrive(Place::Outside(node), frame, watch)),
+        }
+    }
+
     /// Runs a hook and follows the packet from there.
     fn hook<W: Watch>(
         &mut self,

@@ -122,6 +122,14 @@ impl Topology {
         index
     }
 
+    /// Gives a pod one more address.
+    pub fn add_address(&mut self, pod: PodIndex, address: IpAddr) {
+        if let Some(info) = self.pods.get_mut(pod) {
+            info.addresses.push(address);
+            self.owners.insert(address.into(), Owner::Pod(pod));
+        }
+    }
+
     /// What an address belongs to.
     #[inline]
     pub fn owner(&self, address: &Address) -> Option<Owner> {
