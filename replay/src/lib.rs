@@ -1,4 +1,21 @@
 //! Replay captures through a Kubernetes service datapath, in a simulator or in the kernel.
+//!
+//! | for | see |
+//! |---|---|
+//! | reading and writing captures | [`capture`] |
+//! | the cluster: from dumps, or derived from a capture | [`cluster`] |
+//! | worlds to send packets through | [`worlds`] |
+//! | a capture's packets through a world | [`replay`] |
+//! | tables, JSON lines, pcapng | [`report`] |
+//! | random and saved scripts through two engines | [`verify`] |
+//! | the command line | [`command`], [`failure`] |
+#![deny(unsafe_code)]
 
 pub mod capture;
+pub mod cluster;
+pub mod command;
+pub mod failure;
+pub mod replay;
+pub mod report;
+pub mod worlds;
 pub mod verify;

@@ -1,0 +1,65 @@
+//! The cluster that packets are sent through: read from dumps, or derived from the capture.
+
+pub mod derive;
+pub mod load;
+
+use std::net::IpAddr;
+
+use twinpath_control::model::{Endpoint, Node, Pod, State};
+use twinpath_control::objects::ObjectName;
+
+/// A cluster, ready for a world.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// The cluster.
+    pub state: State,
+    /// Where it comes from: `clusters/two-nodes.yaml`, or `derived from the capture`.
+    pub source: String,
+    /// Lines for the user about what was made up or may be wrong.
+    pub notes: Vec<String>,
+}
+
+/// Adds what the simulation needs and a dump may lack: a node, and a pod behind every endpoint, since
+/// only pods have devices to receive packets by. What was added is said in the notes.
+fn complete(state: &mut State, notes: &mut Vec<String>) {
+    let served = state.services.values().any(|port| !port.endpoints.is_empty());
+    if state.nodes.is_empty() {
+        state.nodes.insert("node-1".into(), Node::default());
+        if served {
+            notes.push(
+                "no nodes in the dump: everything is on a made-up node-1; add `kubectl get nodes`"
+                    .into(),
+            );
+        }
+    }
+    let Some(first) = state.nodes.keys().next().cloned() else { return };
+    let owned: std::collections::BTreeSet<IpAddr> = state
+        .pods
+        .values()
+        .flat_map(|pod| &pod.addresses)
+        .chain(state.nodes.values().flat_map(|node| &node.addresses))
+        .copied()
+        .collect();
+    let endpoints = state.services.iter().flat_map(|(name, port)| {
+        port.endpoints.iter().map(|endpoint| (name.service.namespace.clone(), endpoint))
+    });
+    let missing: Vec<Pod> = endpoints
+        .filter(|(_, endpoint)| !owned.contains(&endpoint.address))
+        .map(|(namespace, endpoint)| pod_of(&namespace, endpoint, &first))
+        .collect();
+    for pod in missing {
+        if !state.nodes.contains_key(&pod.node) {
+            state.nodes.insert(pod.node.clone(), Node::default());
+        }
+        state.pods.entry(pod.name.clone()).or_insert(pod);
+    }
+}
+
+fn pod_of(namespace: &str, endpoint: &Endpoint, first: &str) -> Pod {
+    Pod {
+        name: ObjectName::new(namespace, &format!("endpoint-{}", endpoint.address)),
+        addresses: vec![endpoint.address],
+        node: endpoint.node.clone().unwrap_or_else(|| first.to_owned()),
+        host_network: false,
+    }
+}

@@ -1,0 +1,27 @@
+//! The command line: arguments, and which verb does the work.
+
+use clap::{Parser, Subcommand};
+
+use crate::failure::{Ending, Failure};
+
+pub mod replay;
+
+/// Kubernetes services on your captures, packet by packet.
+#[derive(Debug, Parser)]
+#[command(name = "twinpath", version, about, disable_help_subcommand = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Replay(replay::Arguments),
+}
+
+/// Does what the arguments say.
+pub fn run(arguments: Arguments) -> Result<Ending, Failure> {
+    match arguments.verb {
+        Verb::Replay(arguments) => replay::run(&arguments),
+    }
+}

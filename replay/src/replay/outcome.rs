@@ -1,0 +1,178 @@
+//! What became of packets: of one, and of all.
+
+use std::collections::BTreeMap;
+
+use twinpath_core::backend::BackendId;
+use twinpath_core::drop_reason::DropReason;
+use twinpath_core::hook::Hook;
+use twinpath_core::service::ServiceId;
+use twinpath_core::verdict::Decision;
+use twinpath_sim::cluster::{Fate, Place, Watch};
+use twinpath_sim::engine::NodeIndex;
+use twinpath_sim::frame::Frame;
+
+use super::flows::Role;
+use super::reply::Difference;
+use crate::worlds::Sender;
+
+/// What became of a packet, in a word; those that Hubble has are Hubble's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// Its addresses were changed and it arrived.
+    Translated,
+    /// It arrived as it was.
+    Forwarded,
+    /// It did not arrive.
+    Dropped,
+    /// A reply whose request is not known, so that no backend could send it.
+    Unmatched,
+}
+
+impl Verdict {
+    /// All of them, in the order of summaries.
+    pub const ALL: [Self; 4] = [Self::Translated, Self::Forwarded, Self::Dropped, Self::Unmatched];
+
+    /// The word for tables and JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Translated => "TRANSLATED",
+            Self::Forwarded => "FORWARDED",
+            Self::Dropped => "DROPPED",
+            Self::Unmatched => "UNMATCHED",
+        }
+    }
+}
+
+/// The decision that a packet's outcome hangs on, and where it was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// By which node.
+    pub node: NodeIndex,
+    /// At which hook.
+    pub hook: Hook,
+    /// The decision.
+    pub decision: Decision,
+}
+
+/// What became of a packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome {
+    /// In a word.
+    pub verdict: Verdict,
+    /// What the packet is; `None` where it is no IP packet that could be read.
+    pub role: Option<Role>,
+    /// Why it was dropped.
+    pub reason: Option<DropReason>,
+    /// Who sent it; `None` where nobody could.
+    pub sender: Option<Sender>,
+    /// The decision that translated it, or else the first.
+    pub made: Option<Made>,
+    /// For a reply, what of it was not as captured. Of other packets, and of replies that are as
+    /// captured, `None`.
+    pub difference: Option<Difference>,
+}
+
+impl Outcome {
+    /// Of a packet that was sent through no world.
+    pub(super) const fn unsent(verdict: Verdict, role: Option<Role>) -> Self {
+        Self { verdict, role, reason: None, sender: None, made: None, difference: None }
+    }
+
+    /// Of one that was sent.
+    #[inline]
+    pub(super) fn sent(
+        fate: Option<Fate>,
+        made: Option<Made>,
+        role: Option<Role>,
+        sender: Sender,
+    ) -> Self {
+        let reason = match fate {
+            Some(Fate::Dropped(_, _, reason)) => Some(reason),
+            Some(Fate::Expired(_)) => Some(DropReason::TtlExceeded),
+            Some(Fate::Arrived(_)) | None => None,
+        };
+        let translated = made.is_some_and(|made| made.decision.service != 0);
+        let verdict = match reason {
+            Some(_) => Verdict::Dropped,
+            None if translated => Verdict::Translated,
+            None => Verdict::Forwarded,
+        };
+        Self { verdict, role, reason, sender: Some(sender), made, difference: None }
+    }
+}
+
+/// How many differences are kept to be shown.
+const SHOWN: usize = 10;
+
+/// What became of all packets.
+#[derive(Clone, Debug, Default)]
+pub struct Totals {
+    /// Packets.
+    pub packets: u64,
+    /// By [`Verdict`], in the order of [`Verdict::ALL`].
+    pub verdicts: [u64; 4],
+    /// Drops by reason.
+    pub drops: BTreeMap<DropReason, u64>,
+    /// Replies that were sent by their backend and compared.
+    pub checked: u64,
+    /// Those of them that were not as captured.
+    pub different: u64,
+    /// The first of these, with their packet numbers.
+    pub differences: Vec<(u64, Difference)>,
+    /// Connections that were given to a backend of a service.
+    pub shares: BTreeMap<(ServiceId, BackendId), u64>,
+    /// Packets without an Ethernet form, which no world has seen.
+    pub broken: u64,
+}
+
+impl Totals {
+    /// Counts one more packet.
+    #[inline]
+    pub(super) fn count(&mut self, outcome: &Outcome) {
+        self.packets = self.packets.wrapping_add(1);
+        if let Some(count) = self.verdicts.get_mut(outcome.verdict as usize) {
+            *count = count.wrapping_add(1);
+        }
+        if let Some(reason) = outcome.reason {
+            *self.drops.entry(reason).or_default() += 1;
+        }
+        if matches!(outcome.role, Some(Role::Reply)) && outcome.sender.is_some() {
+            self.checked = self.checked.wrapping_add(1);
+            if let Some(difference) = outcome.difference {
+                self.different = self.different.wrapping_add(1);
+                if self.differences.len() < SHOWN {
+                    self.differences.push((self.packets, difference));
+                }
+            }
+        }
+    }
+
+    /// How many packets had this verdict.
+    pub fn with(&self, verdict: Verdict) -> u64 {
+        self.verdicts.get(verdict as usize).copied().unwrap_or_default()
+    }
+}
+
+/// Notes the decision that matters, and lets another look.
+pub(super) struct Glance<'a, W> {
+    pub(super) made: Option<Made>,
+    pub(super) watch: &'a mut W,
+}
+
+impl<W: Watch> Watch for Glance<'_, W> {
+    #[inline(always)]
+    fn at(&mut self, place: Place, frame: &Frame) {
+        self.watch.at(place, frame);
+    }
+
+    #[inline(always)]
+    fn decided(&mut self, node: NodeIndex, hook: Hook, decision: &Decision) {
+        let translates = |made: &Made| made.decision.service != 0;
+        if self.made.is_none()
+            || (decision.service != 0 && !self.made.as_ref().is_some_and(translates))
+        {
+            self.made = Some(Made { node, hook, decision: *decision });
+        }
+        self.watch.decided(node, hook, decision);
+    }
+}

@@ -1,0 +1,156 @@
+//! The worlds that packets can be replayed through, by their names on the command line.
+
+use std::net::IpAddr;
+
+use twinpath_control::diff::Write;
+use twinpath_control::model::State;
+use twinpath_control::objects::ObjectName;
+use twinpath_control::tables::Options;
+use twinpath_core::address::Address;
+use twinpath_core::endpoint::Endpoint;
+use twinpath_core::seam::Nanos;
+use twinpath_sim::cluster::{Fate, Watch};
+use twinpath_sim::engine::{Engine, NodeIndex, SimEngine};
+use twinpath_sim::frame::Frame;
+use twinpath_sim::node::Limits;
+use twinpath_sim::topology::{PodIndex, Topology};
+use twinpath_sim::world::{ModelWorld, World, WorldError};
+
+/// A world's name on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// The simulator: in process, no privileges, the same answer every time.
+    Sim,
+    /// The kernel programs through `BPF_PROG_TEST_RUN`.
+    TestRun,
+    /// The kernel programs, attached in network namespaces of their own.
+    Veth,
+}
+
+impl Kind {
+    /// The name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sim => "sim",
+            Self::TestRun => "test-run",
+            Self::Veth => "veth",
+        }
+    }
+}
+
+/// Who sends a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// A pod, by its device.
+    Pod(PodIndex),
+    /// A node itself.
+    Node(NodeIndex),
+}
+
+/// What a replay needs of a world.
+pub trait Stage {
+    /// Its name on the command line.
+    fn name(&self) -> &'static str;
+    /// Who is where.
+    fn topology(&self) -> &Topology;
+    /// Adds a pod that only the capture knows, without an address where it has none.
+    fn add_client(
+        &mut self,
+        node: NodeIndex,
+        address: Option<IpAddr>,
+    ) -> Result<PodIndex, WorldError>;
+    /// Gives a pod one more address.
+    fn add_address(&mut self, pod: PodIndex, address: IpAddr) -> Result<(), WorldError>;
+    /// Sets the time.
+    fn set_time(&mut self, now: Nanos) -> Result<(), WorldError>;
+    /// Sends a packet, which is left as it was at its end; `None` where the world cannot tell what
+    /// became of it.
+    fn send<W: Watch>(
+        &mut self,
+        sender: Sender,
+        frame: &mut Frame,
+        watch: &mut W,
+    ) -> Result<Option<Fate>, WorldError>;
+}
+
+/// The simulator with a cluster's state applied.
+pub fn simulator(
+    state: &State,
+    options: Options,
+    seed: u64,
+) -> Result<ModelWorld<SimEngine>, WorldError> {
+    let topology = Topology::new(state);
+    let engine = SimEngine::new(topology.nodes.len(), &Limits::default(), seed);
+    let mut world = ModelWorld::new(Kind::Sim.name(), topology, engine, options);
+    world.apply(state)?;
+    Ok(world)
+}
+
+/// The error for a world that this build cannot make.
+pub fn unavailable(kind: Kind) -> WorldError {
+    WorldError::Environment(format!(
+        "--world {}: this build has no kernel programs in it; use --world sim",
+        kind.name()
+    ))
+}
+
+fn failed(error: impl std::fmt::Display) -> WorldError {
+    WorldError::Failed(error.to_string())
+}
+
+impl<E: Engine> Stage for ModelWorld<E> {
+    fn name(&self) -> &'static str {
+        World::name(self)
+    }
+
+    #[inline]
+    fn topology(&self) -> &Topology {
+        &self.cluster.topology
+    }
+
+    fn add_client(
+        &mut self,
+        node: NodeIndex,
+        address: Option<IpAddr>,
+    ) -> Result<PodIndex, WorldError> {
+        let topology = &mut self.cluster.topology;
+        let name = address.map_or_else(|| "client".into(), |address| format!("client-{address}"));
+        let pod = topology.add_pod(
+            ObjectName::new("capture", &name),
+            node,
+            address.into_iter().collect(),
+        );
+        if let (Some(address), Some(info)) = (address, topology.pods.get(pod)) {
+            // The control plane would have told the node of its pod.
+            let endpoint = Endpoint { device: info.device };
+            let write = Write::Endpoint(Address::from(address), Some(endpoint));
+            self.cluster.engine.write(node, &write).map_err(failed)?;
+        }
+        Ok(pod)
+    }
+
+    fn add_address(&mut self, pod: PodIndex, address: IpAddr) -> Result<(), WorldError> {
+        self.cluster.topology.add_address(pod, address);
+        Ok(())
+    }
+
+    #[inline]
+    fn set_time(&mut self, now: Nanos) -> Result<(), WorldError> {
+        self.cluster.engine.set_time(now).map_err(failed)
+    }
+
+    #[inline]
+    fn send<W: Watch>(
+        &mut self,
+        sender: Sender,
+        frame: &mut Frame,
+        watch: &mut W,
+    ) -> Result<Option<Fate>, WorldError> {
+        match sender {
+            Sender::Pod(pod) => self.cluster.send(pod, frame, watch),
+            Sender::Node(node) => self.cluster.send_from_node(node, frame, watch),
+        }
+        .map(Some)
+        .map_err(failed)
+    }
+}
