@@ -264,7 +264,7 @@ fn through<S: Stage>(
     if let Some((path, stages)) = stages {
         stages.finish().map_err(|cause| writing(path, cause))?;
     }
-    for warning in feed.captures().flat_map(|capture| capture.warnings()) {
+    for warning in feed.captures().flat_map(crate::capture::Capture::warnings) {
         say(&format!("warning: {warning}"));
     }
     let totals = &replay.totals;

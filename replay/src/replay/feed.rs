@@ -58,8 +58,8 @@ impl Inputs {
     fn one(&self, path: &Path) -> Result<Capture, Failure> {
         match &self.spool {
             Some(file) if path == "-" => {
-                let mut file = file.try_clone().map_err(|cause| spooling(cause))?;
-                file.rewind().map_err(|cause| spooling(cause))?;
+                let mut file = file.try_clone().map_err(spooling)?;
+                file.rewind().map_err(spooling)?;
                 Ok(Capture::new("standard input", Box::new(file))?)
             }
             _ => Ok(Capture::open(path)?),
@@ -68,8 +68,8 @@ impl Inputs {
 }
 
 fn spool() -> Result<File, Failure> {
-    let mut file = tempfile::tempfile().map_err(|cause| spooling(cause))?;
-    io::copy(&mut io::stdin().lock(), &mut file).map_err(|cause| spooling(cause))?;
+    let mut file = tempfile::tempfile().map_err(spooling)?;
+    io::copy(&mut io::stdin().lock(), &mut file).map_err(spooling)?;
     Ok(file)
 }
 

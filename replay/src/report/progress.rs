@@ -20,7 +20,8 @@ impl Progress {
         if !shown {
             return Self(None);
         }
-        let lengths: Option<Vec<u64>> = feed.captures().map(|capture| capture.length()).collect();
+        let lengths: Option<Vec<u64>> =
+            feed.captures().map(crate::capture::Capture::length).collect();
         let Some(length) = lengths.map(|lengths| lengths.iter().sum()) else { return Self(None) };
         let bar = ProgressBar::new(length);
         if let Ok(style) =
@@ -37,7 +38,7 @@ impl Progress {
         if packets & (EVERY - 1) == 0
             && let Some(bar) = &self.0
         {
-            bar.set_position(feed.captures().map(|capture| capture.bytes_read()).sum());
+            bar.set_position(feed.captures().map(crate::capture::Capture::bytes_read).sum());
         }
     }
 
