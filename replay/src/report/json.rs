@@ -180,7 +180,7 @@ impl Report for Json {
             sent: headers(seen, sent.as_ref()),
             out: arrived(seen),
             verdict: outcome.verdict.name(),
-            drop_reason_desc: outcome.reason.map(|reason| reason.name()),
+            drop_reason_desc: outcome.reason.map(twinpath_core::drop_reason::DropReason::name),
             drop_reason: outcome.reason.map(|reason| reason as u8),
             hook: made.map(|made| made.hook.name()),
             service: service(context, seen, sent.as_ref()),
