@@ -3,6 +3,7 @@
 //! Of the kernel around the hooks only that is modelled which a packet shows: where it goes next, its
 //! link addresses, and the hop that forwarding takes. Links carry packets at once and in order.
 
+use twinpath_core::address::Address;
 use twinpath_core::bytes::Be16;
 use twinpath_core::checksum::{Delta, sum};
 use twinpath_core::drop_reason::DropReason;
@@ -10,7 +11,7 @@ use twinpath_core::hook::Hook;
 use twinpath_core::parse::{Parsed, parse};
 use twinpath_core::seam::{At, Packet};
 use twinpath_core::verdict::{Decision, IfIndex, Verdict};
-use twinpath_core::wire::{ipv4, ipv6};
+use twinpath_core::wire::{ethernet, ipv4, ipv6};
 
 use crate::engine::{Engine, NodeIndex};
 use crate::frame::Frame;
@@ -186,13 +187,11 @@ impl<E: Engine> Cluster<E> {
         frame: &mut Frame,
         watch: &mut W,
     ) -> Result<Fate, E::Error> {
-        let next = match parse(frame) {
-            Ok(Some(parsed)) => match self.topology.owner(&parsed.tuple.destination) {
-                Some(Owner::Pod(pod)) => self.topology.pods.get(pod).map(|info| info.node),
-                Some(Owner::Node(other)) => Some(other),
-                None => None,
-            },
-            _ => None,
+        let owner = destination(frame).and_then(|address| self.topology.owner(&address));
+        let next = match owner {
+            Some(Owner::Pod(pod)) => self.topology.pods.get(pod).map(|info| info.node),
+            Some(Owner::Node(other)) => Some(other),
+            None => None,
         };
         let Some(next) = next.filter(|next| *next != node) else {
             return Ok(arrive(Place::Outside(node), frame, watch));
@@ -244,6 +243,20 @@ fn take_off_padding(frame: &mut Frame, parsed: &Parsed) {
     // Length 0 stands for a super-packet too long for its length field.
     if length != 0 {
         frame.bytes.truncate(parsed.l3.0 + length);
+    }
+}
+
+/// Where an IP packet goes that a hook has found to be one.
+#[inline]
+fn destination(frame: &Frame) -> Option<Address> {
+    let mut l3 = At(ethernet::LENGTH);
+    loop {
+        match frame.load(At(l3.0.wrapping_sub(2))).ok()? {
+            ethernet::IPV4 => return frame.load(l3.plus(16)).ok().map(Address::v4),
+            ethernet::IPV6 => return frame.load(l3.plus(24)).ok(),
+            ethernet::VLAN | ethernet::PROVIDER_VLAN => l3 = l3.plus(ethernet::TAG_LENGTH),
+            _ => return None,
+        }
     }
 }
 

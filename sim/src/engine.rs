@@ -49,13 +49,16 @@ pub trait Engine {
 pub struct SimEngine {
     nodes: Vec<SimNode>,
     work: Work,
+    /// The time, which a node's clock is set to when a hook of it runs: packets are many, and so may
+    /// nodes be.
+    now: Nanos,
 }
 
 impl SimEngine {
     /// So many nodes with empty tables. Each node's dice have a seed of their own, made from `seed`.
     pub fn new(nodes: usize, limits: &Limits, seed: u64) -> Self {
         let nodes = (0..nodes).map(|i| SimNode::new(limits, node_seed(seed, i))).collect();
-        Self { nodes, work: Work::default() }
+        Self { nodes, work: Work::default(), now: 0 }
     }
 
     /// A node, to look into.
@@ -98,10 +101,9 @@ impl Engine for SimEngine {
         self.nodes.len()
     }
 
+    #[inline]
     fn set_time(&mut self, now: Nanos) -> Result<(), SimError> {
-        for node in &mut self.nodes {
-            node.0.host.now = now;
-        }
+        self.now = now;
         Ok(())
     }
 
@@ -120,6 +122,7 @@ impl Engine for SimEngine {
     ) -> Result<Decision, SimError> {
         let sim = self.nodes.get_mut(node).ok_or(SimError::NoNode(node))?;
         let (tables, work) = (&mut sim.0, &mut self.work);
+        tables.host.now = self.now;
         Ok(match hook {
             Hook::FromPod => hook::from_pod(frame, tables, work, device),
             Hook::ToPod => hook::to_pod(frame, tables, work),
@@ -141,6 +144,7 @@ impl Engine for SimEngine {
     }
 
     fn reset(&mut self, seed: u64) -> Result<(), SimError> {
+        self.now = 0;
         for (i, node) in self.nodes.iter_mut().enumerate() {
             node.0.conntrack.clear();
             node.0.host.metrics.fill(0);
