@@ -242,6 +242,3 @@ impl Ranges {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

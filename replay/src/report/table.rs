@@ -273,7 +273,9 @@ fn plural(count: u64, what: &str) -> String {
 
 fn summary(output: &mut dyn Write, context: &Context<'_>, run: &Run<'_>) -> io::Result<()> {
     let totals = run.totals;
-    let verdicts: Vec<String> = Verdict::ALL
+    // The drops come last, with their reasons behind them.
+    let order = [Verdict::Translated, Verdict::Forwarded, Verdict::Unmatched, Verdict::Dropped];
+    let verdicts: Vec<String> = order
         .iter()
         .filter(|verdict| totals.with(**verdict) > 0)
         .map(|verdict| {
