@@ -242,3 +242,6 @@ impl Ranges {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -235,21 +235,21 @@ fn through<S: Stage>(
             Err(error) => break Err(error),
         };
         if !looking {
-            if packet.broken.is_some() {
-                broken = broken.or(packet.broken);
+            if let Some(cause) = packet.broken {
+                broken = broken.or(Some(*cause));
             }
-            replay.packet(&packet, &mut frame, &mut ())?;
+            replay.packet(packet, &mut frame, &mut ())?;
             progress.step(replay.totals.packets, &feed);
             continue;
         }
         recorder.clear();
-        let outcome = replay.packet(&packet, &mut frame, &mut recorder)?;
-        broken = broken.or(packet.broken);
+        replay.packet(packet, &mut frame, &mut recorder)?;
+        broken = broken.or(packet.broken.copied());
         let seen = Seen {
             topology: replay.stage.topology(),
             number: replay.totals.packets,
             packet: &packet,
-            outcome: &outcome,
+            outcome: &replay.outcome,
             recorder: &recorder,
         };
         if !arguments.quiet {

@@ -17,7 +17,7 @@ pub struct Captured<'a> {
     /// Length of the whole frame in bytes, at least `data.len()`.
     pub original_len: u32,
     /// Why there is no Ethernet frame.
-    pub broken: Option<LinkError>,
+    pub broken: Option<&'a LinkError>,
 }
 
 /// Where captures are read from, as often as need be.
@@ -45,7 +45,7 @@ impl Inputs {
         let captures: Result<Vec<_>, _> = self.paths.iter().map(|path| self.one(path)).collect();
         let mut captures = captures?;
         Ok(match (captures.pop(), captures.is_empty()) {
-            (Some(only), true) => Feed::Single { capture: only, buffer: Vec::new() },
+            (Some(only), true) => Feed::Single { capture: only, buffer: Vec::new(), error: None },
             (last, _) => Feed::merge(captures.into_iter().chain(last)),
         })
     }
@@ -91,6 +91,8 @@ pub enum Feed {
         capture: Capture,
         /// For frames with a made-up link header.
         buffer: Vec<u8>,
+        /// Why the packet returned last has no frame.
+        error: Option<LinkError>,
     },
     /// Several: their next packets are copied, to compare their times.
     Merge {
@@ -140,9 +142,9 @@ impl Feed {
     #[expect(clippy::should_implement_trait, reason = "the packet borrows from the feed")]
     pub fn next(&mut self) -> Result<Option<Captured<'_>>, CaptureError> {
         match self {
-            Self::Single { capture, buffer } => match capture.next()? {
+            Self::Single { capture, buffer, error } => match capture.next()? {
                 None => Ok(None),
-                Some(record) => Ok(Some(captured(&record, buffer))),
+                Some(record) => Ok(Some(captured(&record, buffer, error))),
             },
             Self::Merge { heads, current } => next_of(heads, current),
         }
@@ -159,18 +161,20 @@ impl Feed {
 }
 
 #[inline]
-fn captured<'a>(record: &Record<'a>, buffer: &'a mut Vec<u8>) -> Captured<'a> {
+fn captured<'a>(
+    record: &Record<'a>,
+    buffer: &'a mut Vec<u8>,
+    error: &'a mut Option<LinkError>,
+) -> Captured<'a> {
     let timestamp = record.timestamp;
     match to_ethernet(record, buffer) {
         Ok(frame) => {
             Captured { timestamp, data: frame.data, original_len: frame.original_len, broken: None }
         }
-        Err(error) => Captured {
-            timestamp,
-            data: &[],
-            original_len: record.original_len,
-            broken: Some(error),
-        },
+        Err(cause) => {
+            let broken = Some(&*error.insert(cause));
+            Captured { timestamp, data: &[], original_len: record.original_len, broken }
+        }
     }
 }
 
@@ -191,21 +195,21 @@ fn next_of<'a>(
         timestamp: current.timestamp,
         data: &current.data,
         original_len: current.original_len,
-        broken: current.broken,
+        broken: current.broken.as_ref(),
     }))
 }
 
 impl Head {
     fn advance(&mut self) {
-        let mut buffer = Vec::new();
+        let (mut buffer, mut error) = (Vec::new(), None);
         self.state = match self.capture.next() {
             Ok(None) => State::Ended,
             Err(error) => State::Failed(error),
             Ok(Some(record)) => {
-                let packet = captured(&record, &mut buffer);
+                let packet = captured(&record, &mut buffer, &mut error);
                 self.next.timestamp = packet.timestamp;
                 self.next.original_len = packet.original_len;
-                self.next.broken = packet.broken;
+                self.next.broken = packet.broken.copied();
                 self.next.data.clear();
                 self.next.data.extend_from_slice(packet.data);
                 State::Ready

@@ -56,6 +56,8 @@ type WordSet<K> = HashSet<K, BuildHasherDefault<WordHasher>>;
 pub struct Replay<S> {
     /// The world.
     pub stage: S,
+    /// What became of the last packet.
+    pub outcome: Outcome,
     /// What became of the packets so far.
     pub totals: Totals,
     flows: Flows,
@@ -86,6 +88,7 @@ impl<S: Stage> Replay<S> {
         }
         Self {
             stage,
+            outcome: Outcome::unsent(Verdict::Forwarded, None),
             totals: Totals::default(),
             flows: Flows::default(),
             frontends,
@@ -104,15 +107,15 @@ impl<S: Stage> Replay<S> {
         self.flows.len()
     }
 
-    /// Replays a packet. `frame` is room for it, used again and again; afterwards it holds the packet
-    /// as it was at its end.
+    /// Replays a packet; what became of it is in `outcome`. `frame` is room for it, used again and
+    /// again; afterwards it holds the packet as it was at its end.
     #[inline]
     pub fn packet<W: Watch>(
         &mut self,
-        captured: &Captured<'_>,
+        captured: Captured<'_>,
         frame: &mut Frame,
         watch: &mut W,
-    ) -> Result<Outcome, WorldError> {
+    ) -> Result<(), WorldError> {
         frame.set(captured.data);
         let length = captured.original_len as usize;
         if length > frame.bytes.len() {
@@ -122,47 +125,52 @@ impl<S: Stage> Replay<S> {
             self.now = captured.timestamp;
             self.stage.set_time(self.now)?;
         }
-        let outcome = self.send(captured, frame, watch)?;
-        self.totals.count(&outcome);
-        Ok(outcome)
+        if captured.broken.is_some() {
+            self.totals.broken = self.totals.broken.wrapping_add(1);
+            self.outcome = Outcome::unsent(Verdict::Forwarded, None);
+        } else {
+            self.send(captured.data, frame, watch)?;
+        }
+        self.totals.count(&self.outcome);
+        Ok(())
     }
 
     #[inline]
     fn send<W: Watch>(
         &mut self,
-        captured: &Captured<'_>,
+        captured: &[u8],
         frame: &mut Frame,
         watch: &mut W,
-    ) -> Result<Outcome, WorldError> {
-        let Ok(Some(parsed)) = parse(frame) else { return self.unreadable(captured, frame, watch) };
+    ) -> Result<(), WorldError> {
+        // Borrowed and not moved out: a copy of fields just written costs more than parsing.
+        let result = parse(frame);
+        let Ok(Some(parsed)) = &result else { return self.unreadable(frame, watch) };
         let entry = match self.flows.get(&parsed.tuple) {
             Some(entry) => entry,
-            None => self.open(&parsed)?,
+            None => self.open(parsed)?,
         };
-        frame.partial = is_partial(&frame.bytes, captured.data.len(), &parsed, entry.pseudo);
+        frame.partial = is_partial(&frame.bytes, captured.len(), parsed, entry.pseudo);
         match entry.role {
-            Role::Plain | Role::Request => self.forward(&entry, &parsed, frame, watch),
-            Role::Reply => self.reply(&entry, &parsed, captured, frame, watch),
-            Role::Orphan => Ok(Outcome::unsent(Verdict::Unmatched, Some(Role::Orphan))),
+            Role::Plain | Role::Request => self.forward(&entry, parsed, frame, watch),
+            Role::Reply => self.reply(&entry, parsed, captured, frame, watch),
+            Role::Orphan => self.unmatched(Role::Orphan),
         }
+    }
+
+    #[cold]
+    fn unmatched(&mut self, role: Role) -> Result<(), WorldError> {
+        self.outcome = Outcome::unsent(Verdict::Unmatched, Some(role));
+        Ok(())
     }
 
     /// No IP packet, or one with headers that cannot be read: nobody knows whose it is.
     #[cold]
-    fn unreadable<W: Watch>(
-        &mut self,
-        captured: &Captured<'_>,
-        frame: &mut Frame,
-        watch: &mut W,
-    ) -> Result<Outcome, WorldError> {
-        if captured.broken.is_some() {
-            self.totals.broken = self.totals.broken.wrapping_add(1);
-            return Ok(Outcome::unsent(Verdict::Forwarded, None));
-        }
+    fn unreadable<W: Watch>(&mut self, frame: &mut Frame, watch: &mut W) -> Result<(), WorldError> {
         let sender = Sender::Pod(self.stranger(self.at.node)?);
         let mut glance = Glance { made: None, watch };
         let fate = self.stage.send(sender, frame, &mut glance)?;
-        Ok(Outcome::sent(fate, glance.made, None, sender))
+        self.outcome.sent(fate, glance.made, None, sender);
+        Ok(())
     }
 
     #[inline]
@@ -172,31 +180,24 @@ impl<S: Stage> Replay<S> {
         parsed: &Parsed,
         frame: &mut Frame,
         watch: &mut W,
-    ) -> Result<Outcome, WorldError> {
+    ) -> Result<(), WorldError> {
         let mut glance = Glance { made: None, watch };
         let fate = self.stage.send(entry.sender, frame, &mut glance)?;
         let made = glance.made;
-        let outcome = Outcome::sent(fate, made, Some(entry.role), entry.sender);
+        self.outcome.sent(fate, made, Some(entry.role), entry.sender);
         // A world that cannot tell what it decided may have decided anew.
         let opened =
             made.is_none_or(|made| matches!(made.decision.status, Status::New | Status::Reopened));
-        if opened && entry.role == Role::Request && outcome.verdict != Verdict::Dropped {
-            self.learn(entry, parsed, frame, fate, &outcome);
+        if opened && entry.role == Role::Request && self.outcome.verdict != Verdict::Dropped {
+            self.learn(entry, parsed, frame, fate);
         }
-        Ok(outcome)
+        Ok(())
     }
 
     /// Notes which backend a flow was given: the one that the request has just arrived at.
     #[cold]
-    fn learn(
-        &mut self,
-        entry: &Entry,
-        parsed: &Parsed,
-        frame: &Frame,
-        fate: Option<Fate>,
-        outcome: &Outcome,
-    ) {
-        if let Some(made) = outcome.made.filter(|made| made.decision.service != 0) {
+    fn learn(&mut self, entry: &Entry, parsed: &Parsed, frame: &Frame, fate: Option<Fate>) {
+        if let Some(made) = self.outcome.made.filter(|made| made.decision.service != 0) {
             let key = (made.decision.service, made.decision.backend);
             *self.totals.shares.entry(key).or_default() += 1;
         }
@@ -232,29 +233,29 @@ impl<S: Stage> Replay<S> {
         &mut self,
         entry: &Entry,
         parsed: &Parsed,
-        captured: &Captured<'_>,
+        captured: &[u8],
         frame: &mut Frame,
         watch: &mut W,
-    ) -> Result<Outcome, WorldError> {
-        let flow = self.flows.flow(entry.flow);
-        let Some((client, given)) = flow.and_then(|flow| Some((flow.client?, flow.given?))) else {
-            return Ok(Outcome::unsent(Verdict::Unmatched, Some(Role::Reply)));
+    ) -> Result<(), WorldError> {
+        let Some(flow) = self.flows.flow(entry.flow) else { return self.unmatched(Role::Reply) };
+        let (Some(client), Some(given)) = (flow.client, &flow.given) else {
+            return self.unmatched(Role::Reply);
         };
-        let length = frame.bytes.len();
-        if rebuild(frame, parsed, &given).is_err() {
-            return Ok(Outcome::unsent(Verdict::Unmatched, Some(Role::Reply)));
+        let (length, sender) = (frame.bytes.len(), given.sender);
+        if rebuild(frame, parsed, given).is_err() {
+            return self.unmatched(Role::Reply);
         }
         let mut glance = Glance { made: None, watch };
-        let fate = self.stage.send(given.sender, frame, &mut glance)?;
-        let mut outcome = Outcome::sent(fate, glance.made, Some(Role::Reply), given.sender);
-        outcome.difference = match (outcome.reason, fate) {
+        let fate = self.stage.send(sender, frame, &mut glance)?;
+        self.outcome.sent(fate, glance.made, Some(Role::Reply), sender);
+        self.outcome.difference = match (self.outcome.reason, fate) {
             (Some(reason), _) => Some(Difference::Dropped(reason)),
             (None, Some(Fate::Arrived(Place::PodIn(pod)))) if pod == client => {
-                compare(captured.data, frame, parsed, length)
+                compare(captured, frame, parsed, length)
             }
             (None, _) => Some(Difference::Elsewhere),
         };
-        Ok(outcome)
+        Ok(())
     }
 
     /// The first packet of a direction of a flow.

@@ -78,26 +78,30 @@ impl Outcome {
         Self { verdict, role, reason: None, sender: None, made: None, difference: None }
     }
 
-    /// Of one that was sent.
-    #[inline]
+    /// Makes this the outcome of one that was sent. In place: it is large, and packets are many.
+    #[inline(always)]
     pub(super) fn sent(
+        &mut self,
         fate: Option<Fate>,
         made: Option<Made>,
         role: Option<Role>,
         sender: Sender,
-    ) -> Self {
-        let reason = match fate {
+    ) {
+        self.reason = match fate {
             Some(Fate::Dropped(_, _, reason)) => Some(reason),
             Some(Fate::Expired(_)) => Some(DropReason::TtlExceeded),
             Some(Fate::Arrived(_)) | None => None,
         };
-        let translated = made.is_some_and(|made| made.decision.service != 0);
-        let verdict = match reason {
+        let translated = made.as_ref().is_some_and(|made| made.decision.service != 0);
+        self.verdict = match self.reason {
             Some(_) => Verdict::Dropped,
             None if translated => Verdict::Translated,
             None => Verdict::Forwarded,
         };
-        Self { verdict, role, reason, sender: Some(sender), made, difference: None }
+        self.role = role;
+        self.sender = Some(sender);
+        self.made = made;
+        self.difference = None;
     }
 }
 

@@ -67,3 +67,6 @@ fn length(frame: &[u8], parsed: &Parsed) -> Option<usize> {
 fn word(frame: &[u8], at: usize) -> Option<u16> {
     frame.get(at..)?.first_chunk().map(|bytes| u16::from_ne_bytes(*bytes))
 }
+
+#[cfg(test)]
+mod tests;

@@ -161,3 +161,6 @@ fn field(parsed: &Parsed, offset: usize) -> &'static str {
         (false, _) => "ipv6 header",
     }
 }
+
+#[cfg(test)]
+mod tests;

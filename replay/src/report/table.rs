@@ -119,7 +119,7 @@ fn style(verdict: Verdict) -> (String, String) {
 
 /// `10.0.0.1:40000 > 10.96.0.10:80 tcp S`.
 pub(super) fn packet_words(parsed: Option<&Parsed>, seen: &Seen<'_>) -> String {
-    if let Some(error) = &seen.packet.broken {
+    if let Some(error) = seen.packet.broken {
         return match error {
             crate::capture::LinkError::Unsupported(link) => format!("link type {link}"),
             other => other.to_string(),

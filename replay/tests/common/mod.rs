@@ -16,7 +16,7 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.stdout.clone()).unwrap()
     }
 }
@@ -175,7 +175,7 @@ pub(crate) fn violation(root: &Value, schema: &Value, value: &Value, path: &str)
             }),
             "additionalProperties" => value.as_object().and_then(|object| {
                 let more = object.iter().filter(|(name, _)| {
-                    !schema.get("properties").is_some_and(|known| known.get(name).is_some())
+                    schema.get("properties").is_none_or(|known| known.get(name).is_none())
                 });
                 more.into_iter().find_map(|(name, value)| match rule {
                     Value::Bool(false) => Some(format!("{path}.{name} is not in the schema")),
