@@ -127,7 +127,7 @@ fn compare(set: &str, partial: bool) -> (usize, usize) {
             broken: None,
         };
         recorder.clear();
-        replay.packet(captured, &mut frame, &mut recorder).unwrap();
+        replay.packet(&captured, &mut frame, &mut recorder).unwrap();
         let outcome = replay.outcome;
         let what = format!("{set}.pcap, packet {}, {tuple}", number + 1);
         assert_eq!(outcome.verdict, Verdict::Translated, "{what}");

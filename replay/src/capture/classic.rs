@@ -10,7 +10,7 @@ use super::{Interface, LinkType};
 /// Bytes of the file header.
 const FILE_HEADER: usize = 24;
 /// Bytes of a record's header: seconds, fraction, captured length, original length, 32 bits each.
-const RECORD_HEADER: usize = 16;
+pub(super) const RECORD_HEADER: usize = 16;
 
 /// Whether a file that starts so is a classic pcap.
 pub(super) fn is_magic(head: &[u8]) -> bool {
@@ -70,6 +70,29 @@ impl Classic {
                 Err(error) => return Err(Fault::Corrupt(error.to_string())),
             }
         }
+    }
+
+    /// Time, original length and length of the record, if these bytes hold the whole of it: the road
+    /// that all records but the last of every window take.
+    #[inline(always)]
+    pub(super) fn at_hand(&self, bytes: &[u8]) -> Option<(u64, u32, usize)> {
+        let (header, rest) = bytes.split_first_chunk::<RECORD_HEADER>()?;
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *header;
+        let words = [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]];
+        let [seconds, fraction, captured, original] = match self.parser.header().endianness {
+            Endianness::Little => words.map(u32::from_le_bytes),
+            Endianness::Big => words.map(u32::from_be_bytes),
+        };
+        if captured > MAX_CAPTURED || captured as usize > rest.len() {
+            return None;
+        }
+        let timestamp = u64::from(seconds) * 1_000_000_000 + u64::from(fraction) * self.fraction;
+        Some((timestamp, original, RECORD_HEADER + captured as usize))
+    }
+
+    /// What the records of the file start with.
+    pub(super) fn link(&self) -> LinkType {
+        self.link
     }
 
     #[inline]

@@ -99,6 +99,26 @@ impl Capture {
         if self.ended {
             return Ok(None);
         }
+        if let Format::Classic(classic) = &self.format
+            && let Some((timestamp, original_len, length)) = classic.at_hand(self.window.bytes())
+        {
+            self.packets += 1;
+            let link = classic.link();
+            let data = self.window.take(length).get(classic::RECORD_HEADER..).unwrap_or_default();
+            return Ok(Some(Record {
+                number: self.packets,
+                timestamp,
+                interface: 0,
+                link,
+                data,
+                original_len: original_len.max(data.len() as u32),
+                comment: None,
+            }));
+        }
+        self.next_located()
+    }
+
+    fn next_located(&mut self) -> Result<Option<Record<'_>>, CaptureError> {
         let found = match &mut self.format {
             Format::Classic(classic) => classic.locate(&mut self.window),
             Format::Blocks(blocks) => blocks.locate(&mut self.window, &mut self.interfaces),

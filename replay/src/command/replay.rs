@@ -229,10 +229,12 @@ fn through<S: Stage>(
         if replay.totals.packets >= limit {
             break Ok(());
         }
-        let packet = match feed.next() {
+        // Borrowed and not moved out, so that the packet need not be copied.
+        let next = feed.next();
+        let packet = match &next {
             Ok(Some(packet)) => packet,
             Ok(None) => break Ok(()),
-            Err(error) => break Err(error),
+            Err(_) => break next.map(drop),
         };
         if !looking {
             if let Some(cause) = packet.broken {
@@ -248,7 +250,7 @@ fn through<S: Stage>(
         let seen = Seen {
             topology: replay.stage.topology(),
             number: replay.totals.packets,
-            packet: &packet,
+            packet,
             outcome: &replay.outcome,
             recorder: &recorder,
         };

@@ -142,10 +142,15 @@ impl Feed {
     #[expect(clippy::should_implement_trait, reason = "the packet borrows from the feed")]
     pub fn next(&mut self) -> Result<Option<Captured<'_>>, CaptureError> {
         match self {
-            Self::Single { capture, buffer, error } => match capture.next()? {
-                None => Ok(None),
-                Some(record) => Ok(Some(captured(&record, buffer, error))),
-            },
+            Self::Single { capture, buffer, error } => {
+                // Borrowed and not moved out, so that the record need not be copied.
+                let next = capture.next();
+                match &next {
+                    Ok(Some(record)) => Ok(Some(captured(record, buffer, error))),
+                    Ok(None) => Ok(None),
+                    Err(_) => next.map(|_| None),
+                }
+            }
             Self::Merge { heads, current } => next_of(heads, current),
         }
     }

@@ -112,7 +112,7 @@ impl<S: Stage> Replay<S> {
     #[inline]
     pub fn packet<W: Watch>(
         &mut self,
-        captured: Captured<'_>,
+        captured: &Captured<'_>,
         frame: &mut Frame,
         watch: &mut W,
     ) -> Result<(), WorldError> {
