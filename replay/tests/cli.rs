@@ -387,3 +387,37 @@ fn public_captures_end_well_and_every_packet_has_a_verdict() {
     }
     assert!(files >= 20, "only {files} captures");
 }
+
+/// The API server of a cluster is on the host's network: a service of addresses of nodes.
+#[test]
+fn backends_on_the_network_of_a_node_answer_from_there() {
+    const API: [u8; 4] = [10, 96, 0, 1];
+    let folder = tempdir().unwrap();
+    for (node, address, ttl) in [("node-a", "192.168.0.1", 64), ("node-b", "192.168.0.2", 63)] {
+        let state = format!(
+            r#"{{"kind": "List", "items": [
+            {{"kind": "Service", "metadata": {{"name": "kubernetes"}}, "spec": {{"clusterIP": "10.96.0.1", "ports": [{{"port": 443}}]}}}},
+            {{"kind": "EndpointSlice", "addressType": "IPv4", "ports": [{{"port": 6443, "protocol": "TCP"}}],
+              "metadata": {{"name": "kubernetes", "labels": {{"kubernetes.io/service-name": "kubernetes"}}}},
+              "endpoints": [{{"addresses": ["{address}"], "nodeName": "{node}"}}]}},
+            {{"kind": "Node", "metadata": {{"name": "node-a"}}, "status": {{"addresses": [{{"type": "InternalIP", "address": "192.168.0.1"}}]}}}},
+            {{"kind": "Node", "metadata": {{"name": "node-b"}}, "status": {{"addresses": [{{"type": "InternalIP", "address": "192.168.0.2"}}]}}}}
+            ]}}"#
+        );
+        let state = write(folder.path(), "api.json", state.as_bytes());
+        let frames = [
+            tcp((CLIENT, 40_000), (API, 443), 64, S),
+            tcp((API, 443), (CLIENT, 40_000), ttl, SA),
+            tcp((CLIENT, 40_000), (API, 443), 64, A),
+        ];
+        let file = capture(folder.path(), "api.pcap", &frames);
+        let ran = replay(&[&file, "-f", &state, "-o", "json", "--at", "node-a"]);
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{node}: {}", ran.text());
+        let lines: Vec<Value> =
+            ran.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines[1]["in"]["src"], format!("{address}:6443"), "{node}");
+        assert_eq!(lines[1]["out"]["src"], "10.96.0.1:443", "{node}");
+        assert_eq!(lines[3]["replies"]["equal"], 1, "{node}");
+        assert_eq!(lines[3]["verdicts"]["TRANSLATED"], 3, "{node}");
+    }
+}
