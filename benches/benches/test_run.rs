@@ -138,7 +138,7 @@ fn steady(bare: &mut Ebpf, real: &mut Ebpf, tables: &mut KernelTables) -> Result
             bytes[71] = 1;
             tables.insert(&key, &Flow::read_from(&bytes).ok_or("flow")?)?;
         }
-        let mut repeat = |program: &mut SchedClassifier, packet: &[u8]| -> Result<u64, Failure> {
+        let repeat = |program: &mut SchedClassifier, packet: &[u8]| -> Result<u64, Failure> {
             let mut options = TestRunOptions::new();
             options.data_in = Some(packet);
             options.repeat = 500_000;

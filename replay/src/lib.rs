@@ -17,5 +17,5 @@ pub mod command;
 pub mod failure;
 pub mod replay;
 pub mod report;
-pub mod worlds;
 pub mod verify;
+pub mod worlds;

@@ -16,6 +16,9 @@ use twinpath_core::seam::{InsertError, Lookup, Put, Table};
 /// A map with a quick hash and the same order in every run.
 pub type WordMap<K, V> = hashbrown::HashMap<K, V, FixedState>;
 
+/// A set of the same kind.
+pub type WordSet<K> = hashbrown::HashSet<K, FixedState>;
+
 /// The hash of a key: of its bytes, as the kernel has it.
 #[inline(always)]
 fn hash_of<K: Pod>(key: &K) -> u64 {

@@ -11,9 +11,6 @@ pub mod outcome;
 pub mod partial;
 pub mod reply;
 
-use std::collections::HashSet;
-use std::hash::BuildHasherDefault;
-
 use twinpath_control::model::State;
 use twinpath_core::address::Address;
 use twinpath_core::bytes::Be16;
@@ -24,7 +21,7 @@ use twinpath_core::verdict::Status;
 use twinpath_sim::cluster::{Fate, Place, Watch};
 use twinpath_sim::engine::NodeIndex;
 use twinpath_sim::frame::Frame;
-use twinpath_sim::map::{WordHasher, WordMap};
+use twinpath_sim::map::{WordMap, WordSet};
 use twinpath_sim::topology::{Owner, PodIndex};
 use twinpath_sim::world::WorldError;
 
@@ -48,8 +45,6 @@ pub struct At {
     /// The pod; a new one for each source where it is `None`.
     pub pod: Option<PodIndex>,
 }
-
-type WordSet<K> = HashSet<K, BuildHasherDefault<WordHasher>>;
 
 /// A replay that is going on.
 #[derive(Debug)]
@@ -186,8 +181,8 @@ impl<S: Stage> Replay<S> {
         let made = glance.made;
         self.outcome.sent(fate, made, Some(entry.role), entry.sender);
         // A world that cannot tell what it decided may have decided anew.
-        let opened =
-            made.is_none_or(|made| matches!(made.decision.status, Status::New | Status::Reopened));
+        let opened = made
+            .is_none_or(|made| matches!(made.decision.status(), Status::New | Status::Reopened));
         if opened && entry.role == Role::Request && self.outcome.verdict != Verdict::Dropped {
             self.learn(entry, parsed, frame, fate);
         }

@@ -90,6 +90,7 @@ impl Outcome {
         self.reason = match fate {
             Some(Fate::Dropped(_, _, reason)) => Some(reason),
             Some(Fate::Expired(_)) => Some(DropReason::TtlExceeded),
+            Some(Fate::Refused(_)) => Some(DropReason::InvalidPacket),
             Some(Fate::Arrived(_)) | None => None,
         };
         let translated = made.as_ref().is_some_and(|made| made.decision.service != 0);

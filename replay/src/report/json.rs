@@ -187,8 +187,8 @@ impl Report for Json {
             backend: backend(context, outcome),
             nat: nat(seen, sent.as_ref()),
             ct: made.map(|made| Conntrack {
-                status: made.decision.status.name(),
-                created: matches!(made.decision.status, Status::New | Status::Reopened),
+                status: made.decision.status().name(),
+                created: matches!(made.decision.status(), Status::New | Status::Reopened),
             }),
             reply: reply(outcome),
         };

@@ -99,7 +99,7 @@ fn comment(context: &Context<'_>, seen: &Seen<'_>) -> String {
         text.push_str(&format!(", {} ({})", reason.name(), reason as u8));
     }
     if let Some(made) = outcome.made {
-        let status = made.decision.status.name();
+        let status = made.decision.status().name();
         text.push_str(&format!(", {} on {}, ct {status}", made.hook.name(), seen.node(made.node)));
     }
     if let Some(difference) = &outcome.difference {

@@ -232,7 +232,7 @@ fn change(line: &mut String, seen: &Seen<'_>, sent: Option<&Parsed>) -> std::fmt
 }
 
 fn status(line: &mut String, seen: &Seen<'_>) -> std::fmt::Result {
-    match seen.outcome.made.map(|made| made.decision.status) {
+    match seen.outcome.made.map(|made| made.decision.status()) {
         None | Some(Status::Untracked) => line.write_str("-"),
         Some(status) => write!(line, "ct {}", status.name()),
     }
