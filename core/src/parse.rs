@@ -142,32 +142,28 @@ fn parse_ipv6<P: Packet>(packet: &P, l3: At) -> Result<Parsed, DropReason> {
         if !is_extension(found.protocol) {
             return parse_transport(packet, &found);
         }
-        if found.l4.0 >= At::LIMIT - MAX_HEADER {
-            break;
-        }
         let extension: ipv6::Extension =
             packet.load(found.l4).map_err(|_| DropReason::InvalidExtensionHeader)?;
-        let words = usize::from(extension.length);
-        let length = match found.protocol {
+        let [first, second] = extension.word;
+        match found.protocol {
             ipv6::FRAGMENT => {
-                let word = u16::from_be_bytes(extension.word);
+                let word = u16::from_be_bytes([first, second]);
                 // Offset zero and nothing to follow is an atomic fragment (RFC 6946): a whole packet.
-                found.fragment |= word & (ipv6::OFFSET_BITS | 1) != 0;
-                8
+                found.fragment = word & (ipv6::OFFSET_BITS | 1) != 0;
             }
-            ipv6::AUTHENTICATION => words.wrapping_add(2) << 2,
-            _ => words.wrapping_add(1) << 3,
-        };
-        if found.protocol == ipv6::ROUTING {
-            let [_, segments_left] = extension.word;
-            found.routed |= segments_left != 0;
+            // Segments left: the packet is not at its destination yet.
+            ipv6::ROUTING => found.routed = second != 0,
+            _ => {}
         }
-        found.protocol = extension.next;
-        found.l4 = found.l4.plus(length);
-        if found.l4 > found.end {
+        let next = found.l4.plus(extension_length(found.protocol, extension.length));
+        if next > found.end || next.0 >= At::LIMIT - MAX_HEADER {
             return Err(DropReason::InvalidExtensionHeader);
         }
-        if found.fragment {
+        found.protocol = extension.next;
+        found.l4 = next;
+        // Nothing that stays open from one turn to the next but protocol and offset: each flag would double
+        // the paths that the kernel's verifier walks.
+        if found.fragment || found.routed {
             return parse_transport(packet, &found);
         }
     }
@@ -175,6 +171,17 @@ fn parse_ipv6<P: Packet>(packet: &P, l3: At) -> Result<Parsed, DropReason> {
         return Err(DropReason::InvalidExtensionHeader);
     }
     parse_transport(packet, &found)
+}
+
+/// The length of an extension header that says `words`.
+#[inline(always)]
+fn extension_length(protocol: u8, words: u8) -> usize {
+    let words = usize::from(words);
+    match protocol {
+        ipv6::FRAGMENT => 8,
+        ipv6::AUTHENTICATION => words.wrapping_add(2) << 2,
+        _ => words.wrapping_add(1) << 3,
+    }
 }
 
 /// What both families know before the transport header.

@@ -9,6 +9,8 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use object::{Object, ObjectSection, ObjectSymbol, RelocationTarget, SectionIndex, SymbolKind};
+use twinpath_core::hook::Hook;
+use twinpath_kernel::load::{Options, load, program};
 use twinpath_kernel::testing::skip;
 
 /// The kernel's limit for all frames of a call chain (`MAX_BPF_STACK`), and what it rounds each up to.
@@ -193,4 +195,22 @@ fn no_panic_path_is_left() {
         .filter(|name| name.contains("panic"))
         .collect();
     assert!(panics.is_empty(), "{panics:?}");
+}
+
+/// The kernel's verifier gives up after a million instructions; loading takes it about a second for half
+/// of that. Older ones remember less and walk more, so there is room to be kept.
+#[test]
+fn the_verifier_is_soon_done() {
+    let mut ebpf = match load(&Options::default()) {
+        Ok(ebpf) => ebpf,
+        Err(error) => return skip("verifier's effort", &error.to_string()),
+    };
+    for hook in Hook::ALL {
+        let info = program(&mut ebpf, hook).unwrap().info().unwrap();
+        let Some(count) = info.verified_instruction_count() else {
+            return skip("verifier's effort", "absent: this kernel does not tell");
+        };
+        println!("{}: {count} instructions verified", hook.program());
+        assert!(count < 250_000, "{}: {count} instructions verified", hook.program());
+    }
 }

@@ -106,13 +106,13 @@ fn chains() {
         ("nine", frame(&[DESTINATION; 9]), too_many),
         ("twenty", frame(&[AUTHENTICATION; 20]), too_many),
     ]);
-    // Two of the longest, and the transport header would be beyond what a program looks at.
+    // Two of the longest reach beyond what a program looks at.
     let mut long = vec![0; 2048];
     (long[0], long[1]) = (DESTINATION, 255);
     let mut last = long.clone();
     last[0] = wire::TCP;
     let packet = ipv6(DESTINATION, &[long, last, tcp(0x50, SYN)].concat());
-    hold(vec![("too long", changed(&packet, &[]), Err(DropReason::InvalidTransportHeader))]);
+    hold(vec![("too long", changed(&packet, &[]), Err(DropReason::InvalidExtensionHeader))]);
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn source_routes() {
     let packet = chain(&[ROUTING], wire::TCP, &tcp(0x50, SYN));
     let routed = Ok(Some(behind(of(v6_tcp(0), wire::TCP, Transport::Other), 8)));
     let fragment = chain(&[ROUTING, FRAGMENT], wire::TCP, &tcp(0x50, SYN));
-    let routed_fragment = Ok(Some(behind(of(v6_tcp(0), wire::TCP, Transport::Fragment), 16)));
+    let routed_fragment = Ok(Some(behind(of(v6_tcp(0), FRAGMENT, Transport::Other), 8)));
     hold(vec![
         ("at its end", changed(&packet, &[]), Ok(Some(behind(v6_tcp(SYN), 8)))),
         ("one segment left", changed(&packet, &[(43, 1)]), routed),
