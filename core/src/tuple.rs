@@ -76,6 +76,42 @@ impl Tuple {
     }
 }
 
+pod! {
+    /// An IPv4 [`Tuple`] in 16 bytes: the key of IPv4 conntrack maps, which hash and compare it in less
+    /// time.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash)]
+    pub struct Tuple4 {
+        source: u32,
+        destination: u32,
+        source_port: Be16,
+        destination_port: Be16,
+        protocol: u32,
+    }
+}
+
+impl From<&Tuple> for Tuple4 {
+    /// Of an IPv4 tuple; of another, something without meaning.
+    #[inline(always)]
+    fn from(tuple: &Tuple) -> Self {
+        Self {
+            source: tuple.source.low(),
+            destination: tuple.destination.low(),
+            source_port: tuple.source_port,
+            destination_port: tuple.destination_port,
+            protocol: tuple.protocol as u32,
+        }
+    }
+}
+
+impl From<&Tuple4> for Tuple {
+    fn from(short: &Tuple4) -> Self {
+        let address = |low: u32| Address::v4(low.to_ne_bytes());
+        let protocol = (short.protocol & 0xff) as u8;
+        let (source, destination) = (address(short.source), address(short.destination));
+        Self::new(protocol, source, short.source_port, destination, short.destination_port)
+    }
+}
+
 impl core::fmt::Debug for Tuple {
     /// `tcp 10.0.0.1:40000 > 10.96.0.10:80`, as tcpdump writes it.
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -98,5 +134,25 @@ impl core::fmt::Debug for Tuple {
 impl core::fmt::Display for Tuple {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         core::fmt::Debug::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::tuple;
+
+    #[test]
+    fn the_short_form_holds_all() {
+        for text in ["tcp 10.0.0.1:1 > 10.96.0.1:80", "udp 255.1.2.3:65535 > 1.0.0.0:0"] {
+            assert_eq!(Tuple::from(&Tuple4::from(&tuple(text))), tuple(text));
+        }
+    }
+
+    #[test]
+    fn reverse() {
+        let there = tuple("tcp [fd00::1]:1 > [fd00::2]:2");
+        assert_eq!(there.reverse(), tuple("tcp [fd00::2]:2 > [fd00::1]:1"));
+        assert!(there.reverse().is_reverse_of(&there) && !there.is_reverse_of(&there));
     }
 }

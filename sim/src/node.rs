@@ -10,7 +10,7 @@ use twinpath_core::seam::{
     Config, Host, InsertError, Lookup, Maps, Metric, Nanos, Node, Put, Table,
 };
 use twinpath_core::service::{Service, ServiceKey};
-use twinpath_core::tuple::Tuple;
+use twinpath_core::tuple::{Tuple, Tuple4};
 
 use crate::map::{ArrayModel, Eviction, HashModel, LruModel};
 
@@ -85,23 +85,20 @@ impl Host for SimHost {
 /// Conntrack: a map per family, as in the kernel.
 #[derive(Clone)]
 pub struct SimConntrack {
-    v4: LruModel<Tuple, Flow>,
+    v4: LruModel<Tuple4, Flow>,
     v6: LruModel<Tuple, Flow>,
 }
 
 impl SimConntrack {
-    const fn of(&self, key: &Tuple) -> &LruModel<Tuple, Flow> {
-        if key.is_v4() { &self.v4 } else { &self.v6 }
-    }
-
-    const fn of_mut(&mut self, key: &Tuple) -> &mut LruModel<Tuple, Flow> {
-        if key.is_v4() { &mut self.v4 } else { &mut self.v6 }
-    }
-
     /// All halves, by key, IPv4 first.
     pub fn dump(&self) -> Vec<(Tuple, Flow)> {
-        let mut all = self.v4.dump();
-        all.extend(self.v6.dump());
+        let mut all: Vec<(Tuple, Flow)> =
+            self.v4.iter().map(|(key, flow)| (Tuple::from(key), flow.clone())).collect();
+        all.sort_by_key(|(key, _)| *key);
+        let mut v6: Vec<(Tuple, Flow)> =
+            self.v6.iter().map(|(key, flow)| (*key, flow.clone())).collect();
+        v6.sort_by_key(|(key, _)| *key);
+        all.extend(v6);
         all
     }
 
@@ -130,17 +127,21 @@ impl SimConntrack {
 impl Lookup<Tuple, Flow> for SimConntrack {
     #[inline(always)]
     fn get(&self, key: &Tuple) -> Option<&Flow> {
-        self.of(key).get(key)
+        if key.is_v4() { self.v4.get(&Tuple4::from(key)) } else { self.v6.get(key) }
     }
 }
 
 impl Table<Tuple, Flow> for SimConntrack {
     fn insert(&mut self, key: &Tuple, value: &Flow, put: Put) -> Result<(), InsertError> {
-        self.of_mut(key).insert(key, value, put)
+        if key.is_v4() {
+            self.v4.insert(&Tuple4::from(key), value, put)
+        } else {
+            self.v6.insert(key, value, put)
+        }
     }
 
     fn remove(&mut self, key: &Tuple) -> bool {
-        self.of_mut(key).remove(key)
+        if key.is_v4() { self.v4.remove(&Tuple4::from(key)) } else { self.v6.remove(key) }
     }
 }
 
@@ -162,13 +163,15 @@ pub struct SimNode(pub Node<SimMaps>);
 impl SimNode {
     /// A node with empty tables.
     pub fn new(limits: &Limits, seed: u64) -> Self {
-        let conntrack = || LruModel::new(limits.conntrack, limits.eviction);
         Self(Node {
             services: HashModel::new(limits.services),
             backends: HashModel::new(limits.backends),
             maglev: ArrayModel::new(limits.maglev),
             endpoints: HashModel::new(limits.endpoints),
-            conntrack: SimConntrack { v4: conntrack(), v6: conntrack() },
+            conntrack: SimConntrack {
+                v4: LruModel::new(limits.conntrack, limits.eviction),
+                v6: LruModel::new(limits.conntrack, limits.eviction),
+            },
             host: SimHost {
                 now: 0,
                 seed,

@@ -6,11 +6,11 @@ use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use twinpath_control::diff::{Target, Write};
 use twinpath_core::address::Address;
-use twinpath_core::bytes::{Be16, Pod};
+use twinpath_core::bytes::Pod;
 use twinpath_core::conntrack::Flow;
 use twinpath_core::seam::{Config, Nanos};
 use twinpath_core::service::{Service, ServiceKey};
-use twinpath_core::tuple::Tuple;
+use twinpath_core::tuple::{Tuple, Tuple4};
 use twinpath_core::{backend::Backend, endpoint::Endpoint};
 
 use crate::load::LoadError;
@@ -111,7 +111,7 @@ impl KernelTables {
             config: take(ebpf, "CONFIG")?,
             clock: take(ebpf, "CLOCK")?,
             metrics: take(ebpf, "METRICS")?,
-            conntrack4: Connections::new(ebpf, "CONNTRACK4", size_of::<Key4>(), room)?,
+            conntrack4: Connections::new(ebpf, "CONNTRACK4", size_of::<Tuple4>(), room)?,
             conntrack6: Connections::new(ebpf, "CONNTRACK6", size_of::<Tuple>(), room)?,
         })
     }
@@ -144,7 +144,7 @@ impl KernelTables {
     /// The map of a key, and its bytes there.
     fn place(&self, key: &Tuple) -> (&MapData, Vec<u8>) {
         if key.is_v4() {
-            (&self.conntrack4.map, Key4::from(key).as_bytes().to_vec())
+            (&self.conntrack4.map, Tuple4::from(key).as_bytes().to_vec())
         } else {
             (&self.conntrack6.map, key.as_bytes().to_vec())
         }
@@ -208,43 +208,9 @@ impl Target for KernelTables {
     }
 }
 
-/// The key of the IPv4 conntrack map: see `maps.rs` of the programs.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Key4 {
-    source: u32,
-    destination: u32,
-    ports: [u16; 2],
-    protocol: u32,
-}
-
-// SAFETY: 4 + 4 + 4 + 4 bytes, no padding, any bit pattern is a value.
-unsafe impl Pod for Key4 {}
-
-impl From<&Tuple> for Key4 {
-    fn from(tuple: &Tuple) -> Self {
-        Self {
-            source: tuple.source.low(),
-            destination: tuple.destination.low(),
-            ports: [tuple.source_port.raw(), tuple.destination_port.raw()],
-            protocol: u32::from(tuple.protocol),
-        }
-    }
-}
-
 fn tuple(key: &[u8]) -> Option<Tuple> {
     if key.len() == size_of::<Tuple>() {
         return Tuple::read_from(key);
     }
-    let key = Key4::read_from(key)?;
-    let [source_port, destination_port] = key.ports.map(Be16::from_raw);
-    let address = |low: u32| Address::v4(low.to_ne_bytes());
-    let protocol = u8::try_from(key.protocol).ok()?;
-    Some(Tuple::new(
-        protocol,
-        address(key.source),
-        source_port,
-        address(key.destination),
-        destination_port,
-    ))
+    Tuple4::read_from(key).as_ref().map(Tuple::from)
 }

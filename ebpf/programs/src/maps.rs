@@ -13,7 +13,7 @@ use twinpath_core::endpoint::Endpoint;
 use twinpath_core::hook::Work;
 use twinpath_core::seam::{Config, InsertError, Lookup, Maps, Metric, Node, Put, Room, Table};
 use twinpath_core::service::{Service, ServiceKey};
-use twinpath_core::tuple::Tuple;
+use twinpath_core::tuple::{Tuple, Tuple4};
 
 use crate::host::{Clock, Kernel};
 
@@ -29,7 +29,7 @@ static ENDPOINTS: HashMap<Address, Endpoint> = HashMap::with_max_entries(4_096, 
 static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
 /// IPv4 connections. The value is a [`Flow`]; as words, since a static must be `Sync`.
 #[map]
-static CONNTRACK4: LruHashMap<Key4, FlowWords> = LruHashMap::with_max_entries(131_072, 0);
+static CONNTRACK4: LruHashMap<Tuple4, FlowWords> = LruHashMap::with_max_entries(131_072, 0);
 /// IPv6 connections.
 #[map]
 static CONNTRACK6: LruHashMap<Tuple, FlowWords> = LruHashMap::with_max_entries(131_072, 0);
@@ -41,28 +41,6 @@ pub(crate) static CLOCK: Array<Clock> = Array::with_max_entries(1, 0);
 pub(crate) static METRICS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Metric::SLOTS, 0);
 
 type FlowWords = [u64; size_of::<Flow>() / 8];
-
-/// An IPv4 tuple: the key of `CONNTRACK4`. 16 bytes where a [`Tuple`] has 40, which the kernel hashes
-/// and compares in less time.
-#[repr(C)]
-struct Key4 {
-    source: u32,
-    destination: u32,
-    ports: [u16; 2],
-    protocol: u32,
-}
-
-impl From<&Tuple> for Key4 {
-    #[inline(always)]
-    fn from(tuple: &Tuple) -> Self {
-        Self {
-            source: tuple.source.low(),
-            destination: tuple.destination.low(),
-            ports: [tuple.source_port.raw(), tuple.destination_port.raw()],
-            protocol: u32::from(tuple.protocol),
-        }
-    }
-}
 
 /// The tables of the node that the program runs on; `None` before the control plane has written its
 /// configuration.
@@ -120,7 +98,7 @@ impl Lookup<Tuple, Flow> for Conntrack {
     #[inline(always)]
     fn get(&self, key: &Tuple) -> Option<&Flow> {
         let words = if key.is_v4() {
-            CONNTRACK4.get_ptr(Key4::from(key))
+            CONNTRACK4.get_ptr(Tuple4::from(key))
         } else {
             CONNTRACK6.get_ptr(*key)
         };
@@ -139,7 +117,7 @@ impl Table<Tuple, Flow> for Conntrack {
         // SAFETY: a `Flow` is as large as its words and as strictly aligned.
         let words = unsafe { &*(&raw const *value).cast::<FlowWords>() };
         let result = if key.is_v4() {
-            CONNTRACK4.insert(Key4::from(key), words, flags)
+            CONNTRACK4.insert(Tuple4::from(key), words, flags)
         } else {
             CONNTRACK6.insert(key, words, flags)
         };
@@ -152,7 +130,7 @@ impl Table<Tuple, Flow> for Conntrack {
     #[inline(never)]
     fn remove(&mut self, key: &Tuple) -> bool {
         if key.is_v4() {
-            CONNTRACK4.remove(Key4::from(key)).is_ok()
+            CONNTRACK4.remove(Tuple4::from(key)).is_ok()
         } else {
             CONNTRACK6.remove(key).is_ok()
         }
