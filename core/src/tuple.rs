@@ -9,7 +9,7 @@ pod! {
     /// One type for both families, with IPv4 addresses in mapped form, so that the core has one code
     /// path. The kernel's conntrack maps are split by family behind the seam, with a 16-byte key for
     /// IPv4: `docs/decisions.md` has the measurement.
-    #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
     pub struct Tuple {
         /// Source address.
         pub source: Address,
@@ -24,6 +24,17 @@ pod! {
         /// 4 or 6: says again what the addresses say, in one byte.
         pub family: u8,
         pad: [u8; 2],
+    }
+}
+
+impl core::hash::Hash for Tuple {
+    /// In five words, where the derived one would take nine steps.
+    #[inline]
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        self.source.hash(state);
+        self.destination.hash(state);
+        let ports = u64::from(self.source_port.raw()) << 16 | u64::from(self.destination_port.raw());
+        state.write_u64(u64::from(self.protocol) << 32 | ports); // the family is in the addresses
     }
 }
 
