@@ -33,7 +33,8 @@ impl core::hash::Hash for Tuple {
     fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
         self.source.hash(state);
         self.destination.hash(state);
-        let ports = u64::from(self.source_port.raw()) << 16 | u64::from(self.destination_port.raw());
+        let ports =
+            u64::from(self.source_port.raw()) << 16 | u64::from(self.destination_port.raw());
         state.write_u64(u64::from(self.protocol) << 32 | ports); // the family is in the addresses
     }
 }

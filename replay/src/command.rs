@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::failure::{Ending, Failure};
 
 pub mod replay;
+pub mod verify;
 
 /// Kubernetes services on your captures, packet by packet.
 #[derive(Debug, Parser)]
@@ -17,11 +18,13 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Replay(replay::Arguments),
+    Verify(verify::Arguments),
 }
 
 /// Does what the arguments say.
 pub fn run(arguments: Arguments) -> Result<Ending, Failure> {
     match arguments.verb {
         Verb::Replay(arguments) => replay::run(&arguments),
+        Verb::Verify(arguments) => verify::run(&arguments),
     }
 }

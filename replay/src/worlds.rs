@@ -1,5 +1,7 @@
 //! The worlds that packets can be replayed through, by their names on the command line.
 
+pub mod veth;
+
 use std::net::IpAddr;
 
 use twinpath_control::diff::Write;
@@ -9,6 +11,7 @@ use twinpath_control::tables::Options;
 use twinpath_core::address::Address;
 use twinpath_core::endpoint::Endpoint;
 use twinpath_core::seam::Nanos;
+use twinpath_kernel::test_run::TestRunEngine;
 use twinpath_sim::cluster::{Fate, Watch};
 use twinpath_sim::engine::{Engine, NodeIndex, SimEngine};
 use twinpath_sim::frame::Frame;
@@ -81,17 +84,31 @@ pub fn simulator(
 ) -> Result<ModelWorld<SimEngine>, WorldError> {
     let topology = Topology::new(state);
     let engine = SimEngine::new(topology.nodes.len(), &Limits::default(), seed);
-    let mut world = ModelWorld::new(Kind::Sim.name(), topology, engine, options);
-    world.apply(state)?;
-    Ok(world)
+    model(Kind::Sim, state, topology, engine, options)
 }
 
-/// The error for a world that this build cannot make.
-pub fn unavailable(kind: Kind) -> WorldError {
-    WorldError::Environment(format!(
-        "--world {}: this build has no kernel programs in it; use --world sim",
-        kind.name()
-    ))
+/// Test runs of the programs in this kernel, with a cluster's state applied.
+pub fn test_runs(
+    state: &State,
+    options: Options,
+    seed: u64,
+) -> Result<ModelWorld<TestRunEngine>, WorldError> {
+    let topology = Topology::new(state);
+    let engine = TestRunEngine::new(topology.nodes.len(), &Limits::default(), seed)
+        .map_err(|error| WorldError::Environment(format!("--world test-run: {error}")))?;
+    model(Kind::TestRun, state, topology, engine, options)
+}
+
+fn model<E: Engine>(
+    kind: Kind,
+    state: &State,
+    topology: Topology,
+    engine: E,
+    options: Options,
+) -> Result<ModelWorld<E>, WorldError> {
+    let mut world = ModelWorld::new(kind.name(), topology, engine, options);
+    world.apply(state)?;
+    Ok(world)
 }
 
 fn failed(error: impl std::fmt::Display) -> WorldError {
@@ -146,6 +163,14 @@ impl<E: Engine> Stage for ModelWorld<E> {
         frame: &mut Frame,
         watch: &mut W,
     ) -> Result<Option<Fate>, WorldError> {
+        if !self.cluster.engine.takes(frame) {
+            return Err(WorldError::Environment(format!(
+                "--world {}: a frame of {} bytes{} cannot be given to it; use --world sim",
+                World::name(self),
+                frame.bytes.len(),
+                if frame.partial { " with an unfinished checksum" } else { "" }
+            )));
+        }
         match sender {
             Sender::Pod(pod) => self.cluster.send(pod, frame, watch),
             Sender::Node(node) => self.cluster.send_from_node(node, frame, watch),

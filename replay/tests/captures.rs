@@ -10,8 +10,10 @@ use twinpath::capture::{Capture, to_ethernet};
 fn shared_captures() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/captures");
     let Ok(index) = std::fs::read_to_string(folder.join("INDEX.md")) else {
-        eprintln!("skipped: ../shared/captures absent");
-        return;
+        return twinpath_kernel::testing::skip(
+            "public captures, reading",
+            "../shared/captures absent",
+        );
     };
     let mut files = 0;
     for row in index.lines().filter(|line| line.contains(".pcap") || line.contains(".cap ")) {

@@ -5,21 +5,10 @@
 use std::env;
 use std::path::Path;
 
+use twinpath::command::verify::LIMITS;
 use twinpath::verify::{Random, Twin};
-use twinpath_kernel::test_run::{TestRunEngine, takes};
+use twinpath_kernel::test_run::TestRunEngine;
 use twinpath_sim::engine::SimEngine;
-use twinpath_sim::node::Limits;
-
-/// Room for connections: far more than a scenario opens, since the kernel's choice of what to evict
-/// is not the simulator's.
-const LIMITS: Limits = Limits {
-    services: 1_024,
-    backends: 1_024,
-    maglev: 8_192,
-    endpoints: 64,
-    conntrack: 1_024,
-    eviction: twinpath_sim::map::Eviction::KERNEL,
-};
 
 fn number(name: &str, default: u64) -> u64 {
     env::var(name)
@@ -40,7 +29,7 @@ fn programs() -> Option<TestRunEngine> {
 #[test]
 fn the_simulator_and_the_programs_agree() {
     let Some(programs) = programs() else { return };
-    let mut twin = Twin::new(SimEngine::new(1, &LIMITS, 0), programs, takes);
+    let mut twin = Twin::new(SimEngine::new(1, &LIMITS, 0), programs);
     let random = Random {
         packets: number("TWINPATH_PACKETS", 200_000),
         steps: 120,

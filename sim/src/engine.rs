@@ -27,6 +27,11 @@ pub trait Engine {
     fn set_time(&mut self, now: Nanos) -> Result<(), Self::Error>;
     /// Makes one change to a node's tables.
     fn write(&mut self, node: NodeIndex, write: &Write) -> Result<(), Self::Error>;
+    /// Whether [`Self::run`] can be given such a packet: all of them, unless an engine says otherwise.
+    #[inline]
+    fn takes(&self, _: &Frame) -> bool {
+        true
+    }
     /// Runs a hook on a packet that has come by `device`, and leaves the packet as the hook did.
     fn run(
         &mut self,

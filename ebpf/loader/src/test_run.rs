@@ -18,18 +18,6 @@ use twinpath_sim::node::Limits;
 use crate::load::{self, LoadError, Options, load};
 use crate::tables::{KernelTables, TableError};
 
-/// Whether the kernel takes such a packet for a test run: an Ethernet header and more, a whole IP header
-/// where the EtherType says IP (`bpf_prog_test_run_skb` in `net/bpf/test_run.c`), and at most a page less
-/// head room and the kernel's own trailer.
-pub fn takes(bytes: &[u8]) -> bool {
-    let least = match bytes.get(12..14) {
-        Some([0x08, 0x00]) => 14 + 20,
-        Some([0x86, 0xdd]) => 14 + 40,
-        _ => 15,
-    };
-    (least..=3_500).contains(&bytes.len())
-}
-
 /// Size of `struct __sk_buff`, and where its members are that matter here.
 const CONTEXT: usize = 192;
 const INGRESS_IFINDEX: usize = 36;
@@ -131,6 +119,18 @@ impl Engine for TestRunEngine {
 
     fn write(&mut self, node: NodeIndex, write: &Write) -> Result<(), TestRunError> {
         Ok(self.node(node)?.tables.write(write)?)
+    }
+
+    /// An Ethernet header and more, a whole IP header where the EtherType says IP, at most a page less
+    /// head room and the kernel's own trailer (`bpf_prog_test_run_skb` in `net/bpf/test_run.c`), and a
+    /// complete checksum: a test run has no device that would complete it.
+    fn takes(&self, frame: &Frame) -> bool {
+        let least = match frame.bytes.get(12..14) {
+            Some([0x08, 0x00]) => 14 + 20,
+            Some([0x86, 0xdd]) => 14 + 40,
+            _ => 15,
+        };
+        (least..=3_500).contains(&frame.bytes.len()) && !frame.partial
     }
 
     fn run(

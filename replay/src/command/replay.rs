@@ -22,6 +22,7 @@ use crate::report::recorder::Recorder;
 use crate::report::stages::Stages;
 use crate::report::table::Table;
 use crate::report::{Context, Report, Run, Seen};
+use crate::worlds::veth::{VethStage, add_clients};
 use crate::worlds::{self, Kind, Stage};
 
 const EXAMPLES: &str = "\
@@ -111,12 +112,10 @@ enum Choice {
 /// Replays.
 pub fn run(arguments: &Arguments) -> Result<Ending, Failure> {
     check(arguments)?;
-    if arguments.world != Kind::Sim {
-        return Err(worlds::unavailable(arguments.world).into());
-    }
     let derived = arguments.states.is_empty();
-    let inputs = Inputs::new(&arguments.captures, derived)?;
-    let cluster = if derived { derive(&mut inputs.open()?)? } else { load(&arguments.states)? };
+    let twice = derived || arguments.world == Kind::Veth;
+    let inputs = Inputs::new(&arguments.captures, twice)?;
+    let mut cluster = if derived { derive(&mut inputs.open()?)? } else { load(&arguments.states)? };
     for note in &cluster.notes {
         say(note);
     }
@@ -126,10 +125,31 @@ pub fn run(arguments: &Arguments) -> Result<Ending, Failure> {
     };
     let hash_seed = (arguments.seed ^ (arguments.seed >> 32)) as u32;
     let options = Options { algorithm, hash_seed, ..Options::default() };
-    let mut world = worlds::simulator(&cluster.state, options, arguments.seed)
-        .map_err(|error| too_large(error, &cluster))?;
-    let names = world.names(&cluster.state);
-    through(arguments, &inputs, &cluster, names, world)
+    if arguments.world == Kind::Veth {
+        let at = arguments.at.as_deref().map(|at| at.split('/').next().unwrap_or(at));
+        let first = cluster.state.nodes.keys().next().cloned().unwrap_or_default();
+        let node = at.map_or(first, str::to_owned);
+        add_clients(&mut cluster.state, &node, &mut inputs.open()?)?;
+    }
+    let (state, seed) = (&cluster.state, arguments.seed);
+    let refused = |error| too_large(error, &cluster);
+    match arguments.world {
+        Kind::Sim => {
+            let mut world = worlds::simulator(state, options, seed).map_err(refused)?;
+            let names = world.names(state);
+            through(arguments, &inputs, &cluster, names, world)
+        }
+        Kind::TestRun => {
+            let mut world = worlds::test_runs(state, options, seed).map_err(refused)?;
+            let names = world.names(state);
+            through(arguments, &inputs, &cluster, names, world)
+        }
+        Kind::Veth => {
+            let mut world = VethStage::new(state, options, seed).map_err(refused)?;
+            let names = world.names(state);
+            through(arguments, &inputs, &cluster, names, world)
+        }
+    }
 }
 
 /// Arguments that exclude each other.

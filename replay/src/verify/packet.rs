@@ -267,7 +267,7 @@ impl PacketSpec {
                     }
                 }
                 Damage::Padding(count) => {
-                    bytes.extend(std::iter::repeat_n(0xee, usize::from(count)))
+                    bytes.extend(std::iter::repeat_n(0xee, usize::from(count)));
                 }
             }
         }

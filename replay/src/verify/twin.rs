@@ -89,7 +89,6 @@ pub struct Twin<A, B> {
     pub coverage: Coverage,
     /// The packets of the last run, as they went in.
     pub sent: Vec<Vec<u8>>,
-    takes: fn(&[u8]) -> bool,
 }
 
 /// Endpoints at the start of every scenario: all pods serve everything.
@@ -99,9 +98,8 @@ const ALL_READY: u8 = 0b0101_0101;
 const START: Nanos = 1_000_000_000_000;
 
 impl<A: Engine, B: Engine> Twin<A, B> {
-    /// Two engines with empty tables. Packets that one of them cannot be given, as `takes` says, are
-    /// left out.
-    pub fn new(one: A, other: B, takes: fn(&[u8]) -> bool) -> Self {
+    /// Two engines with empty tables. Packets that one of them cannot be given are left out.
+    pub fn new(one: A, other: B) -> Self {
         Self {
             one,
             other,
@@ -110,7 +108,6 @@ impl<A: Engine, B: Engine> Twin<A, B> {
             packets: 0,
             coverage: Coverage::default(),
             sent: Vec::new(),
-            takes,
         }
     }
 
@@ -181,11 +178,12 @@ impl<A: Engine, B: Engine> Twin<A, B> {
         bytes: Vec<u8>,
         table: &mut Vec<(Tuple, Flow)>,
     ) -> Result<Option<String>, TwinError> {
-        if !(self.takes)(&bytes) {
+        let mut one = Frame::new(bytes);
+        if !self.one.takes(&one) || !self.other.takes(&one) {
             return Ok(None);
         }
-        self.sent.push(bytes.clone());
-        let (mut one, mut other) = (Frame::new(bytes.clone()), Frame::new(bytes));
+        let mut other = one.clone();
+        self.sent.push(one.bytes.clone());
         let a = self.one.run(0, hook, device, &mut one).map_err(failed)?;
         let b = self.other.run(0, hook, device, &mut other).map_err(failed)?;
         self.packets += 1;

@@ -1,0 +1,200 @@
+//! Replaying through network namespaces.
+//!
+//! The namespaces show frames, not decisions. So what a hook decided is read off the conntrack tables
+//! after the packet, and why a packet did not arrive off the counters.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use twinpath_control::model::{Pod, State};
+use twinpath_control::objects::ObjectName;
+use twinpath_control::tables::{Names, Options};
+use twinpath_core::drop_reason::DropReason;
+use twinpath_core::hook::Hook;
+use twinpath_core::parse::parse;
+use twinpath_core::seam::Nanos;
+use twinpath_core::state::Direction;
+use twinpath_core::tuple::Tuple;
+use twinpath_core::verdict::{Decision, Status, Verdict};
+use twinpath_kernel::veth::{self, Time, VethWorld};
+use twinpath_sim::cluster::{Fate, Place, Watch};
+use twinpath_sim::engine::NodeIndex;
+use twinpath_sim::frame::Frame;
+use twinpath_sim::topology::{Owner, PodIndex, Topology};
+use twinpath_sim::world::{World, WorldError};
+
+use super::{Sender, Stage};
+use crate::failure::Failure;
+use crate::replay::feed::Feed;
+
+/// Most pods: each is a namespace with devices.
+const MAX_PODS: usize = 96;
+
+/// The programs attached in namespaces, with a cluster's state applied.
+pub struct VethStage(VethWorld);
+
+impl VethStage {
+    /// Makes the namespaces and attaches the programs. What can send must be in the state already.
+    pub fn new(state: &State, options: Options, seed: u64) -> Result<Self, WorldError> {
+        let topology = Topology::new(state);
+        let pods = topology.pods.len();
+        if pods > MAX_PODS {
+            return Err(WorldError::Environment(format!(
+                "--world veth: {pods} pods and clients, each a namespace; it makes at most {MAX_PODS}: \
+                 give -f a smaller cluster, or use --world sim"
+            )));
+        }
+        veth::cpu::stay_on_one().map_err(super::failed)?;
+        let options = veth::Options {
+            tables: options,
+            time: Time::Virtual(seed),
+            ..veth::Options::default()
+        };
+        let mut world = VethWorld::new(topology, &options)?;
+        world.apply(state)?;
+        Ok(Self(world))
+    }
+
+    /// What the numbers in decisions stand for.
+    pub fn names(&mut self, state: &State) -> Names {
+        self.0.names(state)
+    }
+
+    /// The half of a connection under a packet's tuple, as a decision of a hook.
+    fn decision(
+        &mut self,
+        node: NodeIndex,
+        key: &Tuple,
+        known: bool,
+    ) -> Result<Decision, WorldError> {
+        let table = self.0.conntrack(node)?;
+        Ok(match table.into_iter().find(|(tuple, _)| tuple == key) {
+            Some((_, flow)) => {
+                let status = match flow.direction() {
+                    Direction::Original if !known => Status::New,
+                    Direction::Original => Status::Established,
+                    Direction::Reply => Status::Reply,
+                };
+                Decision::new(flow.exit().verdict(), status, flow.service, flow.backend)
+            }
+            None => Decision::untracked(Verdict::Pass),
+        })
+    }
+
+    /// The counters of drops of all nodes: those below 256, by reason.
+    fn drops(&self) -> Result<Vec<Vec<u64>>, WorldError> {
+        let drops = |node| Ok(self.0.metrics(node)?.into_iter().take(256).collect());
+        (0..self.0.topology().nodes.len()).map(drops).collect()
+    }
+
+    /// What a hook says of a frame at a place: the node that meets it next, and the hook.
+    fn next_hook(&self, place: Place, frame: &Frame) -> Option<(NodeIndex, Hook, Tuple)> {
+        let tuple = parse(frame).ok()??.tuple;
+        let topology = self.0.topology();
+        match place {
+            Place::PodOut(pod) => Some((topology.pods.get(pod)?.node, Hook::FromPod, tuple)),
+            Place::Wire(_) => match topology.owner(&tuple.destination)? {
+                Owner::Pod(pod) => Some((topology.pods.get(pod)?.node, Hook::FromNetdev, tuple)),
+                Owner::Node(node) => Some((node, Hook::FromNetdev, tuple)),
+            },
+            Place::PodIn(_) | Place::Host(_) | Place::Outside(_) => None,
+        }
+    }
+}
+
+impl Stage for VethStage {
+    fn name(&self) -> &'static str {
+        World::name(&self.0)
+    }
+
+    fn topology(&self) -> &Topology {
+        self.0.topology()
+    }
+
+    fn add_client(&mut self, _: NodeIndex, _: Option<IpAddr>) -> Result<PodIndex, WorldError> {
+        Err(WorldError::Environment(
+            "--world veth: a packet of nobody that the cluster knows; use --world sim".into(),
+        ))
+    }
+
+    fn add_address(&mut self, pod: PodIndex, _: IpAddr) -> Result<(), WorldError> {
+        self.add_client(pod, None).map(|_| ())
+    }
+
+    fn set_time(&mut self, now: Nanos) -> Result<(), WorldError> {
+        self.0.set_time(now)
+    }
+
+    fn send<W: Watch>(
+        &mut self,
+        sender: Sender,
+        frame: &mut Frame,
+        watch: &mut W,
+    ) -> Result<Option<Fate>, WorldError> {
+        let Sender::Pod(pod) = sender else {
+            return Err(WorldError::Environment(
+                "--world veth: a packet that a node itself sends; use --world sim".into(),
+            ));
+        };
+        let drops = self.drops()?;
+        let first = self.next_hook(Place::PodOut(pod), frame);
+        let known = match first {
+            Some((node, _, key)) => self.0.conntrack(node)?.iter().any(|(tuple, _)| *tuple == key),
+            None => false,
+        };
+        let trace = self.0.send(pod, frame)?;
+        let mut last = None;
+        for (place, seen) in &trace.seen {
+            watch.at(*place, seen);
+            last = self.next_hook(*place, seen);
+            if let Some((node, hook, key)) = last {
+                let decision = self.decision(node, &key, known)?;
+                watch.decided(node, hook, &decision);
+            }
+        }
+        if let Some((_, seen)) = trace.seen.last() {
+            frame.clone_from(seen);
+        }
+        if let Some((place @ (Place::PodIn(_) | Place::Host(_) | Place::Outside(_)), _)) =
+            trace.seen.last()
+        {
+            return Ok(Some(Fate::Arrived(*place)));
+        }
+        let Some((node, hook, _)) = last else { return Ok(trace.fate) };
+        let after = self.drops()?;
+        let grown = |(place, (a, b)): (usize, (&u64, &u64))| (a < b).then_some(place);
+        let reason = drops.iter().zip(&after).find_map(|(before, after)| {
+            let slot = before.iter().zip(after).enumerate().find_map(grown)?;
+            DropReason::from_number(u8::try_from(slot).ok()?)
+        });
+        Ok(reason.map(|reason| Fate::Dropped(node, hook, reason)).or(trace.fate))
+    }
+}
+
+/// Gives every source of a capture that the cluster does not know a pod on a node, since namespaces are
+/// made beforehand. Frontends send nothing themselves.
+pub fn add_clients(state: &mut State, node: &str, feed: &mut Feed) -> Result<(), Failure> {
+    let mut known: BTreeSet<IpAddr> =
+        state.pods.values().flat_map(|pod| pod.addresses.clone()).collect();
+    known.extend(state.nodes.values().flat_map(|node| node.addresses.clone()));
+    known.extend(state.services.values().flat_map(|port| port.frontends.iter().map(|f| f.address)));
+    known.extend(state.services.values().flat_map(|port| port.endpoints.iter().map(|e| e.address)));
+    let mut frame = Frame::default();
+    while let Ok(Some(packet)) = feed.next() {
+        frame.set(packet.data);
+        frame.bytes.resize((packet.original_len as usize).clamp(frame.bytes.len(), 262_144), 0);
+        let Ok(Some(parsed)) = parse(&frame) else { continue };
+        let source = IpAddr::from(parsed.tuple.source);
+        if known.insert(source) {
+            let name = ObjectName::new("capture", &format!("client-{source}"));
+            let pod = Pod {
+                name: name.clone(),
+                addresses: vec![source],
+                node: node.to_owned(),
+                host_network: false,
+            };
+            state.pods.insert(name, pod);
+        }
+    }
+    Ok(())
+}
