@@ -11,7 +11,7 @@
 //! | what happens to a packet, from top to bottom | [`hook`] |
 //! | what the core needs from a platform | [`seam`] |
 //! | bytes to tuple | [`parse`], [`wire`] |
-//! | connections | [`conntrack`], [`state`], [`tuple`] |
+//! | connections | [`conntrack`], [`state`], [`mod@tuple`] |
 //! | service to backend | [`select`], [`service`], [`backend`], [`hash`] |
 //! | rewriting | [`translate`], [`checksum`] |
 //! | the outcome | [`verdict`], [`drop_reason`] |
