@@ -64,6 +64,29 @@ pub enum Owner {
     Node(NodeIndex),
 }
 
+/// Owners by address. IPv4 has a map of its own, since every packet between nodes is looked up and
+/// four bytes are hashed and compared in less time.
+#[derive(Clone, Debug, Default)]
+struct Owners {
+    v4: WordMap<u32, Owner>,
+    v6: WordMap<Address, Owner>,
+}
+
+impl Owners {
+    fn insert(&mut self, address: Address, owner: Owner) {
+        if address.is_v4() {
+            self.v4.insert(address.low(), owner);
+        } else {
+            self.v6.insert(address, owner);
+        }
+    }
+
+    #[inline]
+    fn get(&self, address: &Address) -> Option<Owner> {
+        if address.is_v4() { self.v4.get(&address.low()) } else { self.v6.get(address) }.copied()
+    }
+}
+
 /// The cluster as the simulator knows it.
 #[derive(Clone, Debug, Default)]
 pub struct Topology {
@@ -71,7 +94,7 @@ pub struct Topology {
     pub nodes: Vec<NodeInfo>,
     /// The pods, by node and name.
     pub pods: Vec<PodInfo>,
-    owners: WordMap<Address, Owner>,
+    owners: Owners,
     devices: Vec<Vec<PodIndex>>,
 }
 
@@ -133,7 +156,7 @@ impl Topology {
     /// What an address belongs to.
     #[inline]
     pub fn owner(&self, address: &Address) -> Option<Owner> {
-        self.owners.get(address).copied()
+        self.owners.get(address)
     }
 
     /// The pod behind a host-side device of a node.
