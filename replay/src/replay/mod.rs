@@ -28,7 +28,7 @@ use twinpath_sim::world::WorldError;
 use crate::worlds::{Sender, Stage};
 use feed::Captured;
 use flows::{Entry, Flows, Role};
-use outcome::{Glance, Outcome, Totals, Verdict};
+use outcome::{Outcome, Totals, Verdict};
 use partial::{is_partial, pseudo};
 use reply::{Difference, Given, compare, rebuild};
 
@@ -162,9 +162,9 @@ impl<S: Stage> Replay<S> {
     #[cold]
     fn unreadable<W: Watch>(&mut self, frame: &mut Frame, watch: &mut W) -> Result<(), WorldError> {
         let sender = Sender::Pod(self.stranger(self.at.node)?);
-        let mut glance = Glance { made: None, watch };
+        let mut glance = self.outcome.glance(watch);
         let fate = self.stage.send(sender, frame, &mut glance)?;
-        self.outcome.sent(fate, glance.made, None, sender);
+        self.outcome.sent(fate, None, sender);
         Ok(())
     }
 
@@ -176,13 +176,14 @@ impl<S: Stage> Replay<S> {
         frame: &mut Frame,
         watch: &mut W,
     ) -> Result<(), WorldError> {
-        let mut glance = Glance { made: None, watch };
+        let mut glance = self.outcome.glance(watch);
         let fate = self.stage.send(entry.sender, frame, &mut glance)?;
-        let made = glance.made;
-        self.outcome.sent(fate, made, Some(entry.role), entry.sender);
+        self.outcome.sent(fate, Some(entry.role), entry.sender);
         // A world that cannot tell what it decided may have decided anew.
-        let opened = made
-            .is_none_or(|made| matches!(made.decision.status(), Status::New | Status::Reopened));
+        let opened =
+            self.outcome.made.as_ref().is_none_or(|made| {
+                matches!(made.decision.status(), Status::New | Status::Reopened)
+            });
         if opened && entry.role == Role::Request && self.outcome.verdict != Verdict::Dropped {
             self.learn(entry, parsed, frame, fate);
         }
@@ -240,9 +241,9 @@ impl<S: Stage> Replay<S> {
         if rebuild(frame, parsed, given).is_err() {
             return self.unmatched(Role::Reply);
         }
-        let mut glance = Glance { made: None, watch };
+        let mut glance = self.outcome.glance(watch);
         let fate = self.stage.send(sender, frame, &mut glance)?;
-        self.outcome.sent(fate, glance.made, Some(Role::Reply), sender);
+        self.outcome.sent(fate, Some(Role::Reply), sender);
         self.outcome.difference = match (self.outcome.reason, fate) {
             (Some(reason), _) => Some(Difference::Dropped(reason)),
             (None, Some(Fate::Arrived(Place::PodIn(pod)))) if pod == client => {

@@ -78,22 +78,16 @@ impl Outcome {
         Self { verdict, role, reason: None, sender: None, made: None, difference: None }
     }
 
-    /// Makes this the outcome of one that was sent. In place: it is large, and packets are many.
+    /// Makes this the outcome of one that was sent and glanced at. In place: it is large, and packets
+    /// are many.
     #[inline(always)]
-    pub(super) fn sent(
-        &mut self,
-        fate: Option<Fate>,
-        made: Option<Made>,
-        role: Option<Role>,
-        sender: Sender,
-    ) {
+    pub(super) fn sent(&mut self, fate: Option<Fate>, role: Option<Role>, sender: Sender) {
+        // Apart from the others, since most arrive.
         self.reason = match fate {
-            Some(Fate::Dropped(_, _, reason)) => Some(reason),
-            Some(Fate::Expired(_)) => Some(DropReason::TtlExceeded),
-            Some(Fate::Refused(_)) => Some(DropReason::InvalidPacket),
             Some(Fate::Arrived(_)) | None => None,
+            Some(fate) => reason(fate),
         };
-        let translated = made.as_ref().is_some_and(|made| made.decision.service != 0);
+        let translated = self.made.as_ref().is_some_and(|made| made.decision.service != 0);
         self.verdict = match self.reason {
             Some(_) => Verdict::Dropped,
             None if translated => Verdict::Translated,
@@ -101,8 +95,26 @@ impl Outcome {
         };
         self.role = role;
         self.sender = Some(sender);
-        self.made = made;
         self.difference = None;
+    }
+
+    /// Notes in `made` the decision that matters, and lets another look. What stands there already is
+    /// forgotten.
+    #[inline(always)]
+    pub(super) fn glance<'a, W>(&'a mut self, watch: &'a mut W) -> Glance<'a, W> {
+        self.made = None;
+        Glance { made: &mut self.made, watch }
+    }
+}
+
+/// Why a packet did not arrive.
+#[cold]
+const fn reason(fate: Fate) -> Option<DropReason> {
+    match fate {
+        Fate::Dropped(_, _, reason) => Some(reason),
+        Fate::Expired(_) => Some(DropReason::TtlExceeded),
+        Fate::Refused(_) => Some(DropReason::InvalidPacket),
+        Fate::Arrived(_) => None,
     }
 }
 
@@ -158,10 +170,10 @@ impl Totals {
     }
 }
 
-/// Notes the decision that matters, and lets another look.
+/// See [`Outcome::glance`].
 pub(super) struct Glance<'a, W> {
-    pub(super) made: Option<Made>,
-    pub(super) watch: &'a mut W,
+    made: &'a mut Option<Made>,
+    watch: &'a mut W,
 }
 
 impl<W: Watch> Watch for Glance<'_, W> {
@@ -176,7 +188,7 @@ impl<W: Watch> Watch for Glance<'_, W> {
         if self.made.is_none()
             || (decision.service != 0 && !self.made.as_ref().is_some_and(translates))
         {
-            self.made = Some(Made { node, hook, decision: *decision });
+            *self.made = Some(Made { node, hook, decision: *decision });
         }
         self.watch.decided(node, hook, decision);
     }
