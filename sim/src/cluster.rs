@@ -88,6 +88,7 @@ impl<E: Engine> Cluster<E> {
     }
 
     /// A node itself sends a packet: by its stack alone, which takes no hop of its own packets.
+    #[inline(never)]
     pub fn send_from_node<W: Watch>(
         &mut self,
         node: NodeIndex,
@@ -97,96 +98,113 @@ impl<E: Engine> Cluster<E> {
         let host = Place::Host(node);
         let Ok(Some(parsed)) = parse(frame) else { return Ok(arrive(host, frame, watch)) };
         watch.at(host, frame);
-        match self.topology.owner(&parsed.tuple.destination) {
-            Some(Owner::Node(own)) if own == node => Ok(Fate::Arrived(host)),
-            Some(Owner::Pod(pod)) => match self.topology.pods.get(pod) {
-                Some(info) if info.node == node => {
-                    let (device, mac, gateway) = (info.device, info.mac, info.gateway);
-                    set_macs(frame, mac, gateway);
-                    self.hook(node, Hook::ToPod, device, frame, watch)
-                }
-                _ => self.wire(node, frame, watch),
-            },
-            Some(Owner::Node(_)) => self.wire(node, frame, watch),
-            None => Ok(arrive(Place::Outside(node), frame, watch)),
+        let step = match self.topology.owner(&parsed.tuple.destination) {
+            Some(Owner::Node(own)) if own == node => return Ok(Fate::Arrived(host)),
+            owner => self.route(node, owner, frame, watch),
+        };
+        match step {
+            Step::Hook(node, hook, device) => self.hook(node, hook, device, frame, watch),
+            Step::End(fate) => Ok(fate),
         }
     }
 
-    /// Runs a hook and follows the packet from there.
+    /// Runs a hook and follows the packet from there, hook after hook: a loop, so that the hooks become
+    /// part of it and their decisions stay in registers. Part of its callers in turn, since a fate that
+    /// was written in parts and is then copied whole makes a processor wait.
+    #[inline(always)]
     fn hook<W: Watch>(
         &mut self,
-        node: NodeIndex,
-        hook: Hook,
-        device: IfIndex,
+        mut node: NodeIndex,
+        mut hook: Hook,
+        mut device: IfIndex,
         frame: &mut Frame,
         watch: &mut W,
     ) -> Result<Fate, E::Error> {
-        let decision = self.engine.run(node, hook, device, frame)?;
-        watch.decided(node, hook, &decision);
-        match decision.verdict() {
-            Verdict::Drop(reason) => Ok(Fate::Dropped(node, hook, reason)),
-            // The kernel's bpf_redirect_peer leaves the link addresses as they came.
-            Verdict::Deliver(device) => match self.topology.pod_behind(node, device) {
-                Some(pod) => Ok(arrive(Place::PodIn(pod), frame, watch)),
-                None => Ok(arrive(Place::Outside(node), frame, watch)),
-            },
-            Verdict::Forward(_) => self.wire(node, frame, watch),
-            Verdict::Pass => match hook {
-                Hook::ToPod => match self.topology.pod_behind(node, device) {
-                    Some(pod) => Ok(arrive(Place::PodIn(pod), frame, watch)),
-                    None => Ok(arrive(Place::Outside(node), frame, watch)),
+        loop {
+            let decision = self.engine.run(node, hook, device, frame)?;
+            watch.decided(node, hook, &decision);
+            let step = match decision.verdict() {
+                Verdict::Drop(reason) => Step::End(Fate::Dropped(node, hook, reason)),
+                // The kernel's bpf_redirect_peer leaves the link addresses as they came.
+                Verdict::Deliver(device) => Step::End(self.deliver(node, device, frame, watch)),
+                Verdict::Forward(_) => self.wire(node, frame, watch),
+                Verdict::Pass => match hook {
+                    Hook::ToPod => Step::End(self.deliver(node, device, frame, watch)),
+                    Hook::FromPod | Hook::FromNetdev => self.stack(node, frame, watch),
                 },
-                Hook::FromPod | Hook::FromNetdev => self.stack(node, frame, watch),
-            },
+            };
+            (node, hook, device) = match step {
+                Step::Hook(node, hook, device) => (node, hook, device),
+                Step::End(fate) => return Ok(fate),
+            };
+        }
+    }
+
+    /// A packet enters the pod behind a device.
+    #[inline(always)]
+    fn deliver<W: Watch>(
+        &self,
+        node: NodeIndex,
+        device: IfIndex,
+        frame: &Frame,
+        watch: &mut W,
+    ) -> Fate {
+        match self.topology.pod_behind(node, device) {
+            Some(pod) => arrive(Place::PodIn(pod), frame, watch),
+            None => arrive(Place::Outside(node), frame, watch),
         }
     }
 
     /// The node's stack routes a packet.
-    fn stack<W: Watch>(
-        &mut self,
-        node: NodeIndex,
-        frame: &mut Frame,
-        watch: &mut W,
-    ) -> Result<Fate, E::Error> {
+    #[inline(never)]
+    fn stack<W: Watch>(&self, node: NodeIndex, frame: &mut Frame, watch: &mut W) -> Step {
         let host = Place::Host(node);
-        let Ok(Some(parsed)) = parse(frame) else { return Ok(arrive(host, frame, watch)) };
+        let Ok(Some(parsed)) = parse(frame) else {
+            return Step::End(arrive(host, frame, watch));
+        };
         let destination = parsed.tuple.destination;
         if destination.is_link_scope() {
-            return Ok(arrive(host, frame, watch));
+            return Step::End(arrive(host, frame, watch));
         }
         let owner = self.topology.owner(&destination);
         if owner == Some(Owner::Node(node)) {
-            return Ok(arrive(host, frame, watch));
+            return Step::End(arrive(host, frame, watch));
         }
         if !is_header_right(frame, &parsed) {
-            return Ok(Fate::Refused(node));
+            return Step::End(Fate::Refused(node));
         }
         if parsed.ttl <= 1 {
-            return Ok(Fate::Expired(node));
+            return Step::End(Fate::Expired(node));
         }
         take_off_padding(frame, &parsed);
         take_hop(frame, parsed.l3, parsed.tuple.is_v4(), parsed.ttl, parsed.checksum);
+        self.route(node, owner, frame, watch)
+    }
+
+    /// A packet leaves a node's stack for an address that is not the node's own.
+    fn route<W: Watch>(
+        &self,
+        node: NodeIndex,
+        owner: Option<Owner>,
+        frame: &mut Frame,
+        watch: &mut W,
+    ) -> Step {
         match owner {
             Some(Owner::Pod(pod)) => match self.topology.pods.get(pod) {
                 Some(info) if info.node == node => {
-                    let (device, mac, gateway) = (info.device, info.mac, info.gateway);
-                    set_macs(frame, mac, gateway);
-                    self.hook(node, Hook::ToPod, device, frame, watch)
+                    set_macs(frame, info.mac, info.gateway);
+                    Step::Hook(node, Hook::ToPod, info.device)
                 }
                 _ => self.wire(node, frame, watch),
             },
             Some(Owner::Node(_)) => self.wire(node, frame, watch),
-            None => Ok(arrive(Place::Outside(node), frame, watch)),
+            None => Step::End(arrive(Place::Outside(node), frame, watch)),
         }
     }
 
     /// A packet leaves a node by the device that faces the others.
-    fn wire<W: Watch>(
-        &mut self,
-        node: NodeIndex,
-        frame: &mut Frame,
-        watch: &mut W,
-    ) -> Result<Fate, E::Error> {
+    #[inline]
+    fn wire<W: Watch>(&self, node: NodeIndex, frame: &mut Frame, watch: &mut W) -> Step {
         let owner = destination(frame).and_then(|address| self.topology.owner(&address));
         let next = match owner {
             Some(Owner::Pod(pod)) => self.topology.pods.get(pod).map(|info| info.node),
@@ -194,7 +212,7 @@ impl<E: Engine> Cluster<E> {
             None => None,
         };
         let Some(next) = next.filter(|next| *next != node) else {
-            return Ok(arrive(Place::Outside(node), frame, watch));
+            return Step::End(arrive(Place::Outside(node), frame, watch));
         };
         if let (Some(from), Some(to)) =
             (self.topology.nodes.get(node), self.topology.nodes.get(next))
@@ -202,8 +220,16 @@ impl<E: Engine> Cluster<E> {
             set_macs(frame, to.mac, from.mac);
         }
         watch.at(Place::Wire(node), frame);
-        self.hook(next, Hook::FromNetdev, UPLINK, frame, watch)
+        Step::Hook(next, Hook::FromNetdev, UPLINK)
     }
+}
+
+/// Where a packet comes next.
+enum Step {
+    /// To this hook of this node, by this device.
+    Hook(NodeIndex, Hook, IfIndex),
+    /// Nowhere.
+    End(Fate),
 }
 
 #[inline(always)]

@@ -117,7 +117,7 @@ impl Engine for SimEngine {
         sim.write(write).map_err(|_: InsertError| SimError::Full(node, format!("{write:?}")))
     }
 
-    #[inline]
+    #[inline(always)]
     fn run(
         &mut self,
         node: NodeIndex,
