@@ -5,7 +5,6 @@
 //! |---|---|
 //! | models of the kernel's maps, their limits and eviction | [`map`] |
 //! | a packet, with the state of its checksum | [`frame`] |
-//! | IPv4 tuples as keys of maps | [`short`] |
 //! | one node's tables, clock and dice | [`node`] |
 //! | what runs a hook: the simulator here, loaded programs elsewhere | [`engine`] |
 //! | nodes, pods and what lies between | [`topology`] |
@@ -19,6 +18,5 @@ pub mod engine;
 pub mod frame;
 pub mod map;
 pub mod node;
-pub mod short;
 pub mod topology;
 pub mod world;

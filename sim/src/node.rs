@@ -10,10 +10,9 @@ use twinpath_core::seam::{
     Config, Host, InsertError, Lookup, Maps, Metric, Nanos, Node, Put, Table,
 };
 use twinpath_core::service::{Service, ServiceKey};
-use twinpath_core::tuple::Tuple;
+use twinpath_core::tuple::{Tuple, Tuple4};
 
 use crate::map::{ArrayModel, Eviction, HashModel, LruModel};
-use crate::short::{Short, long, short};
 
 /// How large a node's tables are, and how its conntrack evicts.
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +85,7 @@ impl Host for SimHost {
 /// Conntrack: a map per family, as in the kernel.
 #[derive(Clone)]
 pub struct SimConntrack {
-    v4: LruModel<Short, Flow>,
+    v4: LruModel<Tuple4, Flow>,
     v6: LruModel<Tuple, Flow>,
 }
 
@@ -94,7 +93,7 @@ impl SimConntrack {
     /// All halves, by key, IPv4 first.
     pub fn dump(&self) -> Vec<(Tuple, Flow)> {
         let mut all: Vec<(Tuple, Flow)> =
-            self.v4.iter().map(|(key, flow)| (long(key), flow.clone())).collect();
+            self.v4.iter().map(|(key, flow)| (Tuple::from(key), flow.clone())).collect();
         all.sort_by_key(|(key, _)| *key);
         let mut v6: Vec<(Tuple, Flow)> =
             self.v6.iter().map(|(key, flow)| (*key, flow.clone())).collect();
@@ -128,21 +127,21 @@ impl SimConntrack {
 impl Lookup<Tuple, Flow> for SimConntrack {
     #[inline(always)]
     fn get(&self, key: &Tuple) -> Option<&Flow> {
-        if key.is_v4() { self.v4.get(&short(key)) } else { self.v6.get(key) }
+        if key.is_v4() { self.v4.get(&Tuple4::from(key)) } else { self.v6.get(key) }
     }
 }
 
 impl Table<Tuple, Flow> for SimConntrack {
     fn insert(&mut self, key: &Tuple, value: &Flow, put: Put) -> Result<(), InsertError> {
         if key.is_v4() {
-            self.v4.insert(&short(key), value, put)
+            self.v4.insert(&Tuple4::from(key), value, put)
         } else {
             self.v6.insert(key, value, put)
         }
     }
 
     fn remove(&mut self, key: &Tuple) -> bool {
-        if key.is_v4() { self.v4.remove(&short(key)) } else { self.v6.remove(key) }
+        if key.is_v4() { self.v4.remove(&Tuple4::from(key)) } else { self.v6.remove(key) }
     }
 }
 

@@ -1,8 +1,7 @@
 //! What a replay knows of the flows of a capture: who sends them, and which backend they were given.
 
-use twinpath_core::tuple::Tuple;
+use twinpath_core::tuple::{Tuple, Tuple4};
 use twinpath_sim::map::WordMap;
-use twinpath_sim::short::short;
 use twinpath_sim::topology::PodIndex;
 
 use super::reply::Given;
@@ -50,7 +49,7 @@ pub struct Flow {
 #[derive(Debug, Default)]
 pub struct Flows {
     /// By the two words of [`short`]: every packet is looked up here.
-    v4: WordMap<(u64, u64), Entry>,
+    v4: WordMap<Tuple4, Entry>,
     v6: WordMap<Tuple, Entry>,
     flows: Vec<Flow>,
 }
@@ -59,7 +58,7 @@ impl Flows {
     /// The direction with this tuple.
     #[inline(always)]
     pub fn get(&self, tuple: &Tuple) -> Option<Entry> {
-        if tuple.is_v4() { self.v4.get(&key(tuple)) } else { self.v6.get(tuple) }.copied()
+        if tuple.is_v4() { self.v4.get(&Tuple4::from(tuple)) } else { self.v6.get(tuple) }.copied()
     }
 
     /// The number of the flow that the tuple belongs to in either direction, a new one if need be.
@@ -77,7 +76,7 @@ impl Flows {
     /// Puts a direction in.
     pub fn put(&mut self, tuple: Tuple, entry: Entry) {
         if tuple.is_v4() {
-            self.v4.insert(key(&tuple), entry);
+            self.v4.insert(Tuple4::from(&tuple), entry);
         } else {
             self.v6.insert(tuple, entry);
         }
@@ -103,11 +102,4 @@ impl Flows {
     pub fn is_empty(&self) -> bool {
         self.flows.is_empty()
     }
-}
-
-/// As a pair and not as an array, which would be hashed by its length and its bytes.
-#[inline(always)]
-const fn key(tuple: &Tuple) -> (u64, u64) {
-    let [ends, rest] = short(tuple);
-    (ends, rest)
 }
