@@ -34,7 +34,7 @@ pub fn select<M: Maps>(
     if !matches!(arrival.hook, Hook::FromPod) {
         return Ok(Selected::Plain);
     }
-    let mut key = ServiceKey::frontend(tuple.destination, tuple.destination_port, tuple.protocol);
+    let mut key = ServiceKey::of(tuple);
     let Some(service) = node.services.get(&key) else {
         return if is_frontend_address(node, arrival.hook, &tuple.destination) {
             Err(DropReason::ServicePortNotFound)
@@ -89,8 +89,7 @@ pub fn is_fit<M: Maps>(node: &Node<M>, hook: Hook, parsed: &Parsed, flow: &Flow)
     if flow.service == 0 {
         return !is_frontend_address(node, hook, &tuple.destination);
     }
-    let frontend = ServiceKey::frontend(tuple.destination, tuple.destination_port, tuple.protocol);
-    let Some(service) = node.services.get(&frontend) else {
+    let Some(service) = node.services.get(&ServiceKey::of(tuple)) else {
         return false;
     };
     let Some(backend) = node.backends.get(&flow.backend) else {

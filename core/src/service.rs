@@ -3,6 +3,7 @@
 use crate::address::Address;
 use crate::backend::BackendId;
 use crate::bytes::{Be16, pod};
+use crate::tuple::Tuple;
 
 /// The number that the control plane gave a service port; 0 is none.
 pub type ServiceId = u32;
@@ -30,6 +31,12 @@ impl ServiceKey {
     #[inline(always)]
     pub const fn frontend(address: Address, port: Be16, protocol: u8) -> Self {
         Self { address, port, slot: 0, protocol, pad: [0; 3] }
+    }
+
+    /// The key of the master entry of the frontend that a packet with this tuple goes to.
+    #[inline(always)]
+    pub const fn of(tuple: &Tuple) -> Self {
+        Self::frontend(tuple.destination, tuple.destination_port, tuple.protocol)
     }
 
     /// The key of the entry that says: this address is a frontend, on whatever port.

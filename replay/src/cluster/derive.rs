@@ -57,11 +57,7 @@ pub fn derive(feed: &mut Feed) -> Result<Cluster, Failure> {
     let mut frame = Frame::default();
     // What is wrong with the file is for the replay to say, which comes to the same place.
     while let Ok(Some(packet)) = feed.next() {
-        frame.set(packet.data);
-        let length = packet.original_len as usize;
-        if length > frame.bytes.len() {
-            frame.bytes.resize(length.min(262_144).max(frame.bytes.len()), 0);
-        }
+        packet.fill(&mut frame);
         let Ok(Some(parsed)) = parse(&frame) else { continue };
         let tuple = parsed.tuple;
         if flows.get(&tuple).is_some_and(|side| side.sure || parsed.flags & tcp::SYN == 0) {

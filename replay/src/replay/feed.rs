@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
 
+use twinpath_sim::frame::Frame;
+
 use crate::capture::{Capture, CaptureError, LinkError, Record, to_ethernet};
 use crate::failure::Failure;
 
@@ -18,6 +20,21 @@ pub struct Captured<'a> {
     pub original_len: u32,
     /// Why there is no Ethernet frame.
     pub broken: Option<&'a LinkError>,
+}
+
+/// Longest frame that a packet cut by the capture is filled up to.
+const MAX_FRAME: usize = 262_144;
+
+impl Captured<'_> {
+    /// Puts the packet into a frame, with zeroes for what the capture cut off.
+    #[inline]
+    pub fn fill(&self, frame: &mut Frame) {
+        frame.set(self.data);
+        let length = (self.original_len as usize).min(MAX_FRAME);
+        if length > frame.bytes.len() {
+            frame.bytes.resize(length, 0);
+        }
+    }
 }
 
 /// Where captures are read from, as often as need be.
@@ -220,5 +237,27 @@ impl Head {
                 State::Ready
             }
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_cut_off_is_filled_up_and_nothing_is_taken_away() {
+        let large = vec![7; MAX_FRAME + 20]; // a packet of the largest size, with a header made up for it
+        for (data, original_len, length) in [
+            (&large[..60], 60, 60),
+            (&large[..60], 1_514, 1_514),
+            (&large[..60], u32::MAX, MAX_FRAME),
+            (&large[..], u32::MAX, MAX_FRAME + 20),
+        ] {
+            let mut frame = Frame::default();
+            Captured { timestamp: 0, data, original_len, broken: None }.fill(&mut frame);
+            assert_eq!(frame.bytes.len(), length);
+            assert!(frame.bytes.starts_with(data));
+            assert!(frame.bytes[data.len()..].iter().all(|byte| *byte == 0));
+        }
     }
 }

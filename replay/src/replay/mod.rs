@@ -32,8 +32,6 @@ use outcome::{Outcome, Totals, Verdict};
 use partial::{is_partial, pseudo};
 use reply::{Difference, Given, compare, rebuild};
 
-/// Longest frame that a cut one is filled up to, in bytes.
-const MAX_FRAME: usize = 262_144;
 /// Most clients that get a pod of their own; those beyond share the last one.
 const MAX_CLIENTS: usize = 2_048;
 
@@ -111,11 +109,7 @@ impl<S: Stage> Replay<S> {
         frame: &mut Frame,
         watch: &mut W,
     ) -> Result<(), WorldError> {
-        frame.set(captured.data);
-        let length = captured.original_len as usize;
-        if length > frame.bytes.len() {
-            frame.bytes.resize(length.min(MAX_FRAME).max(frame.bytes.len()), 0);
-        }
+        captured.fill(frame);
         if captured.timestamp > self.now {
             self.now = captured.timestamp;
             self.stage.set_time(self.now)?;

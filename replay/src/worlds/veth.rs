@@ -31,7 +31,11 @@ use crate::replay::feed::Feed;
 const MAX_PODS: usize = 96;
 
 /// The programs attached in namespaces, with a cluster's state applied.
-pub struct VethStage(VethWorld);
+pub struct VethStage {
+    world: VethWorld,
+    /// The counters of drops when a packet was last missed.
+    drops: Vec<Vec<u64>>,
+}
 
 impl VethStage {
     /// Makes the namespaces and attaches the programs. What can send must be in the state already.
@@ -52,12 +56,13 @@ impl VethStage {
         };
         let mut world = VethWorld::new(topology, &options)?;
         world.apply(state)?;
-        Ok(Self(world))
+        let drops = drops(&world)?;
+        Ok(Self { world, drops })
     }
 
     /// What the numbers in decisions stand for.
     pub fn names(&mut self, state: &State) -> Names {
-        self.0.names(state)
+        self.world.names(state)
     }
 
     /// The half of a connection under a packet's tuple, as a decision of a hook.
@@ -67,7 +72,7 @@ impl VethStage {
         key: &Tuple,
         known: bool,
     ) -> Result<Decision, WorldError> {
-        let table = self.0.conntrack(node)?;
+        let table = self.world.conntrack(node)?;
         Ok(match table.into_iter().find(|(tuple, _)| tuple == key) {
             Some((_, flow)) => {
                 let status = match flow.direction() {
@@ -81,16 +86,10 @@ impl VethStage {
         })
     }
 
-    /// The counters of drops of all nodes: those below 256, by reason.
-    fn drops(&self) -> Result<Vec<Vec<u64>>, WorldError> {
-        let drops = |node| Ok(self.0.metrics(node)?.into_iter().take(256).collect());
-        (0..self.0.topology().nodes.len()).map(drops).collect()
-    }
-
     /// What a hook says of a frame at a place: the node that meets it next, and the hook.
     fn next_hook(&self, place: Place, frame: &Frame) -> Option<(NodeIndex, Hook, Tuple)> {
         let tuple = parse(frame).ok()??.tuple;
-        let topology = self.0.topology();
+        let topology = self.world.topology();
         match place {
             Place::PodOut(pod) => Some((topology.pods.get(pod)?.node, Hook::FromPod, tuple)),
             Place::Wire(_) => match topology.owner(&tuple.destination)? {
@@ -102,13 +101,19 @@ impl VethStage {
     }
 }
 
+/// The counters of drops of all nodes: those below 256, by reason.
+fn drops(world: &VethWorld) -> Result<Vec<Vec<u64>>, WorldError> {
+    let drops = |node| Ok(world.metrics(node)?.into_iter().take(256).collect());
+    (0..world.topology().nodes.len()).map(drops).collect()
+}
+
 impl Stage for VethStage {
     fn name(&self) -> &'static str {
-        World::name(&self.0)
+        World::name(&self.world)
     }
 
     fn topology(&self) -> &Topology {
-        self.0.topology()
+        self.world.topology()
     }
 
     fn add_client(&mut self, _: NodeIndex, _: Option<IpAddr>) -> Result<PodIndex, WorldError> {
@@ -122,7 +127,7 @@ impl Stage for VethStage {
     }
 
     fn set_time(&mut self, now: Nanos) -> Result<(), WorldError> {
-        self.0.set_time(now)
+        self.world.set_time(now)
     }
 
     fn send<W: Watch>(
@@ -136,13 +141,14 @@ impl Stage for VethStage {
                 "--world veth: a packet that a node itself sends; use --world sim".into(),
             ));
         };
-        let drops = self.drops()?;
         let first = self.next_hook(Place::PodOut(pod), frame);
         let known = match first {
-            Some((node, _, key)) => self.0.conntrack(node)?.iter().any(|(tuple, _)| *tuple == key),
+            Some((node, _, key)) => {
+                self.world.conntrack(node)?.iter().any(|(tuple, _)| *tuple == key)
+            }
             None => false,
         };
-        let trace = self.0.send(pod, frame)?;
+        let trace = self.world.send(pod, frame)?;
         let mut last = None;
         for (place, seen) in &trace.seen {
             watch.at(*place, seen);
@@ -161,9 +167,10 @@ impl Stage for VethStage {
             return Ok(Some(Fate::Arrived(*place)));
         }
         let Some((node, hook, _)) = last else { return Ok(trace.fate) };
-        let after = self.drops()?;
+        let after = drops(&self.world)?;
+        let before = std::mem::replace(&mut self.drops, after);
         let grown = |(place, (a, b)): (usize, (&u64, &u64))| (a < b).then_some(place);
-        let reason = drops.iter().zip(&after).find_map(|(before, after)| {
+        let reason = before.iter().zip(&self.drops).find_map(|(before, after)| {
             let slot = before.iter().zip(after).enumerate().find_map(grown)?;
             DropReason::from_number(u8::try_from(slot).ok()?)
         });
@@ -181,8 +188,7 @@ pub fn add_clients(state: &mut State, node: &str, feed: &mut Feed) -> Result<(),
     known.extend(state.services.values().flat_map(|port| port.endpoints.iter().map(|e| e.address)));
     let mut frame = Frame::default();
     while let Ok(Some(packet)) = feed.next() {
-        frame.set(packet.data);
-        frame.bytes.resize((packet.original_len as usize).clamp(frame.bytes.len(), 262_144), 0);
+        packet.fill(&mut frame);
         let Ok(Some(parsed)) = parse(&frame) else { continue };
         let source = IpAddr::from(parsed.tuple.source);
         if known.insert(source) {
