@@ -18,8 +18,9 @@ strict=no
 passed=0 failed=0
 failures=()
 skipped=$(mktemp)
+readme_output=$(mktemp)
 export TWINPATH_SKIPPED=$skipped
-trap 'rm -f "$skipped"' EXIT
+trap 'rm -f "$skipped" "$readme_output"' EXIT
 
 # step NAME COMMAND...: runs it, says how long it took, remembers how it ended.
 step() {
@@ -71,7 +72,7 @@ readme_command() {
     local command
     command=$(grep -m1 -o 'cargo run --release -- replay [^`]*' README.md) || return 1
     echo "\$ $command"
-    $command >target/readme.out && tail -n 4 target/readme.out
+    $command >"$readme_output" && tail -n 4 "$readme_output"
 }
 
 if [ $setup = yes ]; then
