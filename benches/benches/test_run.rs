@@ -19,6 +19,7 @@ use twinpath_core::wire::tcp;
 use twinpath_kernel::load::{Options, load, program};
 use twinpath_kernel::object;
 use twinpath_kernel::tables::KernelTables;
+use twinpath_sim::node::Limits;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
 fn run() -> Result<(), Failure> {
     let mut bare = EbpfLoader::new().load(object::bare().ok_or(object::MISSING)?)?;
     let mut real = load(&Options::default())?;
-    let mut tables = KernelTables::new(&mut real, 131_072)?;
+    let mut tables = KernelTables::new(&mut real, &Limits::default())?;
     fill(&mut tables)?;
     for name in ["empty", "bare16", "bare40", "lookup16", "lookup40"] {
         classifier(&mut bare, name)?.load()?;
@@ -160,7 +161,7 @@ fn steady(bare: &mut Ebpf, real: &mut Ebpf, tables: &mut KernelTables) -> Result
         let ratio = median(i) as f64 / median(1) as f64;
         println!("{name:<32} {:>9} {:>8} {ratio:>6.2}", samples[i][0], median(i));
     }
-    tables.clear_conntrack()?;
+    tables.clear()?;
     Ok(())
 }
 

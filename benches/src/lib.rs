@@ -7,7 +7,7 @@ use twinpath_core::bytes::Be16;
 use twinpath_core::checksum;
 use twinpath_core::endpoint::Endpoint;
 use twinpath_core::seam::Config;
-use twinpath_core::service::{Algorithm, Service, ServiceKey};
+use twinpath_core::service::{Algorithm, Member, Scope, Service, ServiceKey};
 use twinpath_core::wire::TCP;
 
 /// The device of the client's pod.
@@ -59,15 +59,19 @@ pub fn tables() -> Vec<Write> {
             Backend::new(family.address(BACKEND), Be16::new(8080), TCP, BackendState::Active);
         let key = ServiceKey::frontend(family.address(VIP), Be16::new(80), TCP);
         writes.push(Write::Backend(id, Some(backend)));
-        writes.push(Write::Endpoint(
-            family.address(CLIENT),
-            Some(Endpoint { device: CLIENT_DEVICE }),
-        ));
-        writes.push(Write::Endpoint(family.address(BACKEND), Some(Endpoint { device: 11 })));
+        writes.push(Write::Endpoint(family.address(CLIENT), Some(Endpoint::pod(CLIENT_DEVICE))));
+        writes.push(Write::Endpoint(family.address(BACKEND), Some(Endpoint::pod(11))));
+        let member = Member { service: 1, backend: id };
+        writes.push(Write::Member(member, Some(Scope::Internal.bit())));
         writes.push(Write::Service(key.slot(1), Some(Service::slot(id))));
         writes.push(Write::Service(key, Some(Service::master(1, 1, Algorithm::Random, 0))));
     }
-    writes.push(Write::Config(Config { epoch: 1, maglev_size: 251, hash_seed: 0, uplink: 2 }));
+    writes.push(Write::Config(Config {
+        epoch: 1,
+        maglev_size: 251,
+        uplink: 2,
+        ..Config::default()
+    }));
     writes
 }
 

@@ -6,8 +6,10 @@ use std::convert::Infallible;
 use twinpath_core::address::Address;
 use twinpath_core::backend::{Backend, BackendId};
 use twinpath_core::endpoint::Endpoint;
+use twinpath_core::range::RangeKey;
 use twinpath_core::seam::Config;
-use twinpath_core::service::{Algorithm, Service, ServiceKey};
+use twinpath_core::service::{Algorithm, Member, Service, ServiceKey};
+use twinpath_core::tuple::Tuple;
 
 use crate::tables::Desired;
 
@@ -18,10 +20,18 @@ pub enum Write {
     Backend(BackendId, Option<Backend>),
     /// A frontend, a slot, or the entry of an address.
     Service(ServiceKey, Option<Service>),
+    /// A member of a service, with the bits of the scopes in which it has a slot.
+    Member(Member, Option<u32>),
     /// An entry of the Maglev table, by its index in the whole table; backend 0 is none.
     Maglev(u32, BackendId),
     /// An address of the node.
     Endpoint(Address, Option<Endpoint>),
+    /// A range of addresses.
+    Range(RangeKey, Option<u32>),
+    /// A backend by the address that a tunnel ends at and the frontend.
+    Termination(Tuple, Option<BackendId>),
+    /// 64 ports that may be reserved, by their place.
+    Reserved(u32, u64),
     /// The configuration, as a whole.
     Config(Config),
 }
@@ -50,7 +60,22 @@ impl Target for Desired {
         match *write {
             Write::Backend(id, value) => put(&mut self.backends, id, value),
             Write::Service(key, value) => put(&mut self.services, key, value),
+            Write::Member(member, value) => put(&mut self.members, member, value),
             Write::Endpoint(address, value) => put(&mut self.endpoints, address, value),
+            Write::Range(key, value) => put(&mut self.ranges, key, value),
+            Write::Termination(key, value) => put(&mut self.terminations, key, value),
+            Write::Reserved(index, word) => {
+                let index = index as usize;
+                if index >= self.reserved.len() {
+                    self.reserved.resize(index + 1, 0);
+                }
+                if let Some(place) = self.reserved.get_mut(index) {
+                    *place = word;
+                }
+                let used =
+                    self.reserved.iter().rposition(|word| *word != 0).map_or(0, |last| last + 1);
+                self.reserved.truncate(used);
+            }
             Write::Config(config) => self.config = config,
             Write::Maglev(index, backend) => {
                 let index = index as usize;
@@ -95,8 +120,27 @@ pub fn diff(from: &Desired, to: &Desired) -> Vec<Write> {
             writes.push(Write::Backend(*id, Some(*backend)));
         }
     }
+    for (member, scopes) in changed(&from.members, &to.members) {
+        // What a member loses it loses at the end, when no slot is left that names it.
+        let kept = from.members.get(member).copied().unwrap_or(0);
+        if scopes | kept != kept {
+            writes.push(Write::Member(*member, Some(scopes | kept)));
+        }
+    }
     for (address, endpoint) in changed(&from.endpoints, &to.endpoints) {
         writes.push(Write::Endpoint(*address, Some(*endpoint)));
+    }
+    for (key, backend) in changed(&from.terminations, &to.terminations) {
+        writes.push(Write::Termination(*key, Some(*backend)));
+    }
+    for (key, value) in changed(&from.ranges, &to.ranges) {
+        writes.push(Write::Range(*key, Some(*value)));
+    }
+    for (index, at) in (0..from.reserved.len().max(to.reserved.len())).zip(0_u32..) {
+        let word = |table: &Desired| table.reserved.get(index).copied().unwrap_or(0);
+        if word(from) != word(to) {
+            writes.push(Write::Reserved(at, word(to)));
+        }
     }
 
     // Frontends that go, and frontends that leave their slice: those choose at random in the
@@ -142,6 +186,20 @@ pub fn diff(from: &Desired, to: &Desired) -> Vec<Write> {
     // What nothing refers to any more.
     for key in removed(&from.services, &to.services).filter(|key| !is_master(key)) {
         writes.push(Write::Service(*key, None));
+    }
+    for (member, scopes) in changed(&from.members, &to.members) {
+        if from.members.get(member).is_some_and(|kept| scopes | kept != *scopes) {
+            writes.push(Write::Member(*member, Some(*scopes)));
+        }
+    }
+    for member in removed(&from.members, &to.members) {
+        writes.push(Write::Member(*member, None));
+    }
+    for key in removed(&from.ranges, &to.ranges) {
+        writes.push(Write::Range(*key, None));
+    }
+    for key in removed(&from.terminations, &to.terminations) {
+        writes.push(Write::Termination(*key, None));
     }
     for address in removed(&from.endpoints, &to.endpoints) {
         writes.push(Write::Endpoint(*address, None));

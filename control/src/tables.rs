@@ -7,8 +7,10 @@ use twinpath_core::address::Address;
 use twinpath_core::backend::{Backend, BackendId, BackendState};
 use twinpath_core::bytes::Be16;
 use twinpath_core::endpoint::Endpoint;
+use twinpath_core::range::RangeKey;
 use twinpath_core::seam::Config;
-use twinpath_core::service::{Algorithm, Service, ServiceId, ServiceKey};
+use twinpath_core::service::{Algorithm, Member, Scope, Service, ServiceId, ServiceKey};
+use twinpath_core::tuple::Tuple;
 use twinpath_core::verdict::IfIndex;
 
 use crate::maglev::Size;
@@ -28,8 +30,16 @@ pub struct Desired {
     /// Slices of `config.maglev_size` entries, one behind the other; 0 where there is none. Ends with
     /// the last entry that is not 0.
     pub maglev: Vec<BackendId>,
-    /// The addresses of this node and of its pods.
+    /// Which backends have slots in which service, as bits of scopes.
+    pub members: BTreeMap<Member, u32>,
+    /// The addresses of all nodes and of this node's pods.
     pub endpoints: BTreeMap<Address, Endpoint>,
+    /// Sets of address ranges.
+    pub ranges: BTreeMap<RangeKey, u32>,
+    /// Backends of this node by the address that a tunnel ends at and the frontend.
+    pub terminations: BTreeMap<Tuple, BackendId>,
+    /// Ports that no source port is changed to, in words of 64 bits. Ends with the last that is not 0.
+    pub reserved: Vec<u64>,
     /// The rest. The epoch is 0 in a plan; [`crate::diff::diff`] sets it.
     pub config: Config,
 }
@@ -113,6 +123,7 @@ impl Planner {
                 maglev_size: options.maglev_size.get(),
                 hash_seed: options.hash_seed,
                 uplink: devices.uplink(node),
+                ..Config::default()
             },
             endpoints: endpoints(state, node, devices),
             ..Desired::default()
@@ -213,6 +224,8 @@ impl Planner {
             desired.services.insert(key, Service::master(id, count, algorithm, slice));
             for (slot, (backend, _)) in (1..=u16::MAX).zip(&slots) {
                 desired.services.insert(key.slot(slot), Service::slot(*backend));
+                let member = Member { service: id, backend: *backend };
+                *desired.members.entry(member).or_default() |= Scope::Internal.bit();
             }
             desired
                 .services
@@ -251,7 +264,7 @@ fn endpoints<D: Devices + ?Sized>(
         let endpoint = if pod.host_network {
             Some(Endpoint::HOST)
         } else {
-            devices.pod(node, pod).map(|device| Endpoint { device })
+            devices.pod(node, pod).map(Endpoint::pod)
         };
         if let Some(endpoint) = endpoint {
             endpoints.extend(pod.addresses.iter().map(|ip| (Address::from(*ip), endpoint)));

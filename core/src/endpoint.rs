@@ -1,24 +1,68 @@
-//! The endpoint table: which addresses live on this node, and behind which device.
+//! The endpoint table: whose address is whose, as far as this node cares.
 
 use crate::bytes::pod;
 use crate::verdict::{Exit, IfIndex};
 
 pod! {
-    /// Value of the endpoint table, 4 bytes; the key is the [`Address`](crate::address::Address).
+    /// Value of the endpoint table, 8 bytes; the key is the [`Address`](crate::address::Address). It has
+    /// the pods of this node and the addresses of all nodes.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct Endpoint {
-        /// The host-side device of the pod; 0 for an address of the node itself.
+        /// The host-side device of a pod of this node; else 0.
         pub device: IfIndex,
+        /// A [`Kind`].
+        kind: u32,
     }
 }
 
-impl Endpoint {
-    /// An address of the node itself.
-    pub const HOST: Self = Self { device: 0 };
+/// What has an address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Kind {
+    /// A pod of this node.
+    Pod = 0,
+    /// This node.
+    Host = 1,
+    /// Another node.
+    Node = 2,
+}
 
-    /// How packets reach it.
+impl Endpoint {
+    /// An address of this node.
+    pub const HOST: Self = Self { device: 0, kind: Kind::Host as u32 };
+    /// An address of another node.
+    pub const NODE: Self = Self { device: 0, kind: Kind::Node as u32 };
+
+    /// The address of a pod behind this device.
     #[inline(always)]
-    pub const fn exit(&self) -> Exit {
-        if self.device == 0 { Exit::Stack } else { Exit::Pod(self.device) }
+    pub const fn pod(device: IfIndex) -> Self {
+        Self { device, kind: Kind::Pod as u32 }
+    }
+
+    /// What has the address.
+    #[inline(always)]
+    pub const fn kind(&self) -> Kind {
+        match self.kind {
+            1 => Kind::Host,
+            2 => Kind::Node,
+            _ => Kind::Pod,
+        }
+    }
+
+    /// Whether it is on this node.
+    #[inline(always)]
+    pub const fn is_here(&self) -> bool {
+        self.kind != Kind::Node as u32
+    }
+
+    /// How packets reach it from here, where another node is reached by this device; 0 leaves the way
+    /// there to the stack.
+    #[inline(always)]
+    pub const fn exit(&self, uplink: IfIndex) -> Exit {
+        match self.kind() {
+            Kind::Pod => Exit::Pod(self.device),
+            Kind::Node if uplink != 0 => Exit::Device(uplink),
+            Kind::Host | Kind::Node => Exit::Stack,
+        }
     }
 }

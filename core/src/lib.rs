@@ -47,6 +47,7 @@
 )]
 
 pub mod address;
+pub mod affinity;
 pub mod backend;
 #[allow(unsafe_code)]
 pub mod bytes;
@@ -54,9 +55,12 @@ pub mod checksum;
 pub mod conntrack;
 pub mod drop_reason;
 pub mod endpoint;
+pub mod fragment;
 pub mod hash;
 pub mod hook;
+pub mod limit;
 pub mod parse;
+pub mod range;
 pub mod seam;
 pub mod select;
 pub mod service;

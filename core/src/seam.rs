@@ -4,15 +4,21 @@
 //! simulator's (`twinpath-sim`). The sources of difference between the two are all behind these
 //! traits, so a verifier can drive them: time, randomness, eviction and failing writes.
 
+use core::ops::Deref;
+
 use crate::address::Address;
+use crate::affinity::{Affinity, Client};
 use crate::backend::{Backend, BackendId};
 use crate::bytes::{Pod, pod};
 use crate::checksum::Fix;
 use crate::conntrack::Flow;
 use crate::drop_reason::DropReason;
 use crate::endpoint::Endpoint;
+use crate::fragment::{Datagram, Ports};
 use crate::hook::Work;
-use crate::service::{Service, ServiceKey};
+use crate::limit::Bucket;
+use crate::range::RangeKey;
+use crate::service::{Member, Service, ServiceKey};
 use crate::tuple::Tuple;
 use crate::verdict::IfIndex;
 
@@ -133,8 +139,8 @@ impl Metric {
 }
 
 pod! {
-    /// What the control plane tells the datapath beside its tables. 16 bytes, host order.
-    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    /// What the control plane tells the datapath beside its tables. 96 bytes, host order.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct Config {
         /// Goes up with every change of the tables. A connection checks its backend again when it
         /// meets a new epoch.
@@ -145,8 +151,60 @@ pod! {
         pub hash_seed: u32,
         /// The device that faces the other nodes; 0 to leave the way there to the stack.
         pub uplink: IfIndex,
+        /// This node's IPv4 address, under which it sends on what it translates; unspecified for none.
+        pub address4: Address,
+        /// The same in IPv6.
+        pub address6: Address,
+        /// The IPv4 address under which a pod sees itself, where its service sends it back to it;
+        /// unspecified to drop such connections.
+        pub hairpin4: Address,
+        /// The same in IPv6.
+        pub hairpin6: Address,
+        /// The ports that a source port is changed to: from this one on,
+        pub ports_first: u16,
+        /// to this one.
+        pub ports_last: u16,
+        /// The largest IP packet that the device takes that faces the other nodes, in bytes; 0 for no
+        /// limit.
+        pub mtu: u32,
+        /// Bits of [`option`].
+        pub options: u32,
+        /// The mark of packets that are done with, which hooks further on let pass; 0 for none.
+        pub mark: u32,
     }
 }
+
+/// Bits of [`Config::options`].
+pub mod option {
+    /// What pods send out of the cluster leaves with the node's address.
+    pub const MASQUERADE: u32 = 1;
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            epoch: 0,
+            maglev_size: 0,
+            hash_seed: 0,
+            uplink: 0,
+            address4: Address::UNSPECIFIED,
+            address6: Address::UNSPECIFIED,
+            hairpin4: Address::UNSPECIFIED,
+            hairpin6: Address::UNSPECIFIED,
+            ports_first: 32_768,
+            ports_last: 65_535,
+            mtu: 0,
+            options: 0,
+            mark: 0,
+        }
+    }
+}
+
+/// Words of 64 bits that the table of reserved ports has.
+pub const RESERVED_WORDS: usize = 65_536 / 64;
+
+/// What is limited in rate, each a slot of the table of limits: see [`crate::limit`].
+pub const LIMITS: usize = 4;
 
 /// A platform's room for [`Work`].
 pub trait Room {
@@ -162,10 +220,27 @@ pub trait Maps {
     type Backends: Lookup<BackendId, Backend>;
     /// Slices of backend numbers, one behind the other.
     type Maglev: Lookup<u32, BackendId>;
-    /// Addresses of this node.
+    /// Which backends belong to which service, as bits of scopes.
+    type Members: Lookup<Member, u32>;
+    /// Pods of this node, and all nodes.
     type Endpoints: Lookup<Address, Endpoint>;
+    /// Sets of address ranges.
+    type Ranges: Lookup<RangeKey, u32>;
+    /// Which backend a tunnelled packet is for: from the address that the tunnel ends at (source, port
+    /// 0) and the frontend (destination), as the tuple of a packet would have them.
+    type Terminations: Lookup<Tuple, BackendId>;
+    /// Ports that no source port is changed to, one bit each, in words of 64.
+    type Reserved: Lookup<u32, u64>;
+    /// Rate limits, by the number of what is limited.
+    type Limits: Lookup<u32, Bucket>;
     /// Both directions of every connection.
     type Conntrack: Table<Tuple, Flow>;
+    /// Who is given which backend again.
+    type Affinities: Table<Client, Affinity>;
+    /// Ports of datagrams in fragments.
+    type Fragments: Table<Datagram, Ports>;
+    /// The configuration, wherever it lies.
+    type Config: Deref<Target = Config>;
     /// Clock, randomness, counters.
     type Host: Host;
 }
@@ -179,12 +254,26 @@ pub struct Node<M: Maps> {
     pub backends: M::Backends,
     /// See [`Maps::Maglev`].
     pub maglev: M::Maglev,
+    /// See [`Maps::Members`].
+    pub members: M::Members,
     /// See [`Maps::Endpoints`].
     pub endpoints: M::Endpoints,
+    /// See [`Maps::Ranges`].
+    pub ranges: M::Ranges,
+    /// See [`Maps::Terminations`].
+    pub terminations: M::Terminations,
+    /// See [`Maps::Reserved`].
+    pub reserved: M::Reserved,
+    /// See [`Maps::Limits`].
+    pub limits: M::Limits,
     /// See [`Maps::Conntrack`].
     pub conntrack: M::Conntrack,
+    /// See [`Maps::Affinities`].
+    pub affinities: M::Affinities,
+    /// See [`Maps::Fragments`].
+    pub fragments: M::Fragments,
     /// See [`Maps::Host`].
     pub host: M::Host,
-    /// Read once per packet.
-    pub config: Config,
+    /// See [`Maps::Config`].
+    pub config: M::Config,
 }

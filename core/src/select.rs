@@ -7,7 +7,7 @@ use crate::hash;
 use crate::hook::{Hook, Work};
 use crate::parse::{Parsed, Transport};
 use crate::seam::{Host, Lookup, Maps, Node};
-use crate::service::{Algorithm, ServiceKey};
+use crate::service::{Algorithm, Member, Scope, ServiceKey};
 use crate::verdict::{Exit, IfIndex};
 
 /// Where a new connection goes.
@@ -34,7 +34,7 @@ pub fn select<M: Maps>(
     if !matches!(arrival.hook, Hook::FromPod) {
         return Ok(Selected::Plain);
     }
-    let mut key = ServiceKey::of(tuple);
+    let mut key = ServiceKey::of(tuple, Scope::Internal);
     let Some(service) = node.services.get(&key) else {
         return if is_frontend_address(node, arrival.hook, &tuple.destination) {
             Err(DropReason::ServicePortNotFound)
@@ -68,7 +68,7 @@ pub fn select<M: Maps>(
 #[inline(always)]
 pub fn exit_to<M: Maps>(node: &Node<M>, address: &Address, uplink: IfIndex) -> Exit {
     match node.endpoints.get(address) {
-        Some(endpoint) => endpoint.exit(),
+        Some(endpoint) => endpoint.exit(uplink),
         None if uplink != 0 => Exit::Device(uplink),
         None => Exit::Stack,
     }
@@ -89,15 +89,20 @@ pub fn is_fit<M: Maps>(node: &Node<M>, hook: Hook, parsed: &Parsed, flow: &Flow)
     if flow.service == 0 {
         return !is_frontend_address(node, hook, &tuple.destination);
     }
-    let Some(service) = node.services.get(&ServiceKey::of(tuple)) else {
+    let Some(service) = node.services.get(&ServiceKey::of(tuple, Scope::Internal)) else {
         return false;
     };
-    let Some(backend) = node.backends.get(&flow.backend) else {
+    if service.id != flow.service {
         return false;
-    };
+    }
+    let member = Member { service: flow.service, backend: flow.backend };
+    if node.members.get(&member).is_some_and(|scopes| scopes & Scope::Internal.bit() != 0) {
+        return true;
+    }
     // One that is going keeps its datagrams only while there is nobody to take them over.
-    let kept = matches!(parsed.transport, Transport::Udp) && service.count == 0;
-    service.id == flow.service && (backend.is_active() || kept)
+    matches!(parsed.transport, Transport::Udp)
+        && service.count == 0
+        && node.backends.get(&flow.backend).is_some()
 }
 
 #[cfg(test)]

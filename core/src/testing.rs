@@ -5,18 +5,22 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use crate::address::Address;
+use crate::affinity::{Affinity, Client};
 use crate::backend::{Backend, BackendId, BackendState};
 use crate::bytes::{Be16, Pod};
 use crate::checksum::{self, Fix};
 use crate::conntrack::Flow;
 use crate::drop_reason::DropReason;
 use crate::endpoint::Endpoint;
+use crate::fragment::{Datagram, Ports};
 use crate::hook::{Arrival, Hook, Work};
+use crate::limit::Bucket;
 use crate::parse::{Parsed, Transport};
+use crate::range::RangeKey;
 use crate::seam::{
     At, Config, Host, InsertError, Lookup, Maps, Metric, Nanos, Node, Packet, Put, Table,
 };
-use crate::service::{Algorithm, Service, ServiceKey};
+use crate::service::{Algorithm, Member, Scope, Service, ServiceKey};
 use crate::tuple::Tuple;
 use crate::verdict::Exit;
 use crate::wire::{self, tcp};
@@ -202,6 +206,16 @@ pub(crate) fn work(parsed: Parsed, now: Nanos) -> Work {
     Work { parsed, arrival, ..Work::default() }
 }
 
+/// Ranges, each looked at.
+#[derive(Default)]
+pub(crate) struct Ranges(pub(crate) Vec<RangeKey>);
+
+impl Lookup<RangeKey, u32> for Ranges {
+    fn get(&self, key: &RangeKey) -> Option<&u32> {
+        self.0.iter().any(|range| range.contains(key)).then_some(&1)
+    }
+}
+
 /// Names the types above.
 pub(crate) enum TestMaps {}
 
@@ -209,8 +223,16 @@ impl Maps for TestMaps {
     type Services = Map<ServiceKey, Service>;
     type Backends = Map<BackendId, Backend>;
     type Maglev = Map<u32, BackendId>;
+    type Members = Map<Member, u32>;
     type Endpoints = Map<Address, Endpoint>;
+    type Ranges = Ranges;
+    type Terminations = Map<Tuple, BackendId>;
+    type Reserved = Map<u32, u64>;
+    type Limits = Map<u32, Bucket>;
     type Conntrack = Map<Tuple, Flow>;
+    type Affinities = Map<Client, Affinity>;
+    type Fragments = Map<Datagram, Ports>;
+    type Config = Box<Config>;
     type Host = TestHost;
 }
 
@@ -229,10 +251,17 @@ pub(crate) fn node() -> Node<TestMaps> {
         services: map(),
         backends: map(),
         maglev: map(),
+        members: map(),
         endpoints: map(),
+        ranges: Ranges::default(),
+        terminations: map(),
+        reserved: map(),
+        limits: map(),
         conntrack: map(),
+        affinities: map(),
+        fragments: map(),
         host: TestHost { now: 1_000_000_000_000, ..TestHost::default() },
-        config: Config { epoch: 1, maglev_size: 7, hash_seed: 0, uplink: UPLINK },
+        config: Box::new(Config { epoch: 1, maglev_size: 7, uplink: UPLINK, ..Config::default() }),
     };
     let address = |text: &str| Address::from(text.parse::<std::net::IpAddr>().unwrap());
     let families = [
@@ -246,6 +275,8 @@ pub(crate) fn node() -> Node<TestMaps> {
             for (i, backend) in backends.iter().enumerate() {
                 let id = first + i as u32;
                 node.services.entries.insert(key.slot(i as u16 + 1), Service::slot(id));
+                let member = Member { service: 7, backend: id };
+                node.members.entries.insert(member, Scope::Internal.bit());
                 node.backends.entries.insert(
                     id,
                     Backend::new(address(backend), Be16::new(8080), protocol, BackendState::Active),
@@ -255,8 +286,8 @@ pub(crate) fn node() -> Node<TestMaps> {
         node.services
             .entries
             .insert(ServiceKey::address(address(vip)), Service::master(0, 0, Algorithm::Random, 0));
-        node.endpoints.entries.insert(address(client), Endpoint { device: 10 });
-        node.endpoints.entries.insert(address(backends[0]), Endpoint { device: 11 });
+        node.endpoints.entries.insert(address(client), Endpoint::pod(10));
+        node.endpoints.entries.insert(address(backends[0]), Endpoint::pod(11));
     }
     node
 }

@@ -139,7 +139,7 @@ impl<E: Engine> Stage for ModelWorld<E> {
         );
         if let (Some(address), Some(info)) = (address, topology.pods.get(pod)) {
             // The control plane would have told the node of its pod.
-            let endpoint = Endpoint { device: info.device };
+            let endpoint = Endpoint::pod(info.device);
             let write = Write::Endpoint(Address::from(address), Some(endpoint));
             self.cluster.engine.write(node, &write).map_err(failed)?;
         }

@@ -6,11 +6,12 @@ use std::fmt;
 use twinpath_control::diff::{Target, Write};
 use twinpath_core::conntrack::Flow;
 use twinpath_core::hook::{self, Hook, Work};
-use twinpath_core::seam::{InsertError, Nanos};
+use twinpath_core::seam::{InsertError, LIMITS, Nanos};
 use twinpath_core::tuple::Tuple;
 use twinpath_core::verdict::{Decision, IfIndex};
 
 use crate::frame::Frame;
+use crate::map::ArrayModel;
 use crate::node::{Limits, SimNode};
 
 /// A node's number, in the order of a topology's nodes.
@@ -152,6 +153,9 @@ impl Engine for SimEngine {
         self.now = 0;
         for (i, node) in self.nodes.iter_mut().enumerate() {
             node.0.conntrack.clear();
+            node.0.affinities.clear();
+            node.0.fragments.clear();
+            node.0.limits = ArrayModel::new(LIMITS);
             node.0.host.metrics.fill(0);
             node.0.host.now = 0;
             node.0.host.seed = node_seed(seed, i);

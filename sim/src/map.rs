@@ -4,6 +4,8 @@
 //! full refuses a new key, an LRU map evicts. Iteration order never shows: dumps are sorted.
 
 use std::cell::Cell;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hash, Hasher};
 
 use foldhash::fast::FixedState;
@@ -11,6 +13,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table;
 use twinpath_core::bytes::Pod;
 use twinpath_core::hash;
+use twinpath_core::range::RangeKey;
 use twinpath_core::seam::{InsertError, Lookup, Put, Table};
 
 /// A map with a quick hash and the same order in every run.
@@ -95,6 +98,42 @@ impl<V: Pod> Lookup<u32, V> for ArrayModel<V> {
     #[inline(always)]
     fn get(&self, index: &u32) -> Option<&V> {
         self.0.get(usize::try_from(*index).ok()?)
+    }
+}
+
+/// `BPF_MAP_TYPE_LPM_TRIE`: the value of the longest range that has an address.
+#[derive(Clone)]
+pub struct RangeModel {
+    /// Longest first.
+    ranges: BTreeMap<(Reverse<u32>, RangeKey), u32>,
+    max_entries: usize,
+}
+
+impl RangeModel {
+    /// An empty map with room for so many ranges.
+    pub const fn new(max_entries: usize) -> Self {
+        Self { ranges: BTreeMap::new(), max_entries }
+    }
+
+    /// Puts a range in; fails with [`InsertError::Full`] (`-ENOSPC`) where there is no room.
+    pub fn put(&mut self, key: &RangeKey, value: u32) -> Result<(), InsertError> {
+        let place = (Reverse(key.bits()), *key);
+        if self.ranges.len() >= self.max_entries && !self.ranges.contains_key(&place) {
+            return Err(InsertError::Full);
+        }
+        self.ranges.insert(place, value);
+        Ok(())
+    }
+
+    /// Takes a range out; whether it was there.
+    pub fn take(&mut self, key: &RangeKey) -> bool {
+        self.ranges.remove(&(Reverse(key.bits()), *key)).is_some()
+    }
+}
+
+impl Lookup<RangeKey, u32> for RangeModel {
+    fn get(&self, key: &RangeKey) -> Option<&u32> {
+        self.ranges.iter().find(|((_, range), _)| range.contains(key)).map(|(_, value)| value)
     }
 }
 

@@ -2,17 +2,21 @@
 
 use twinpath_control::diff::{Target, Write};
 use twinpath_core::address::Address;
+use twinpath_core::affinity::{Affinity, Client};
 use twinpath_core::backend::{Backend, BackendId};
 use twinpath_core::conntrack::Flow;
 use twinpath_core::endpoint::Endpoint;
+use twinpath_core::fragment::{Datagram, Ports};
 use twinpath_core::hash;
+use twinpath_core::limit::Bucket;
 use twinpath_core::seam::{
-    Config, Host, InsertError, Lookup, Maps, Metric, Nanos, Node, Put, Table,
+    Config, Host, InsertError, LIMITS, Lookup, Maps, Metric, Nanos, Node, Put, RESERVED_WORDS,
+    Table,
 };
-use twinpath_core::service::{Service, ServiceKey};
+use twinpath_core::service::{Member, Service, ServiceKey};
 use twinpath_core::tuple::{Tuple, Tuple4};
 
-use crate::map::{ArrayModel, Eviction, HashModel, LruModel};
+use crate::map::{ArrayModel, Eviction, HashModel, LruModel, RangeModel};
 
 /// How large a node's tables are, and how its conntrack evicts.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +31,12 @@ pub struct Limits {
     pub endpoints: usize,
     /// Halves of connections, per family.
     pub conntrack: usize,
+    /// Entries of the range table.
+    pub ranges: usize,
+    /// Clients whose affinity is remembered.
+    pub affinities: usize,
+    /// Datagrams in fragments.
+    pub fragments: usize,
     /// What conntrack does when it is full.
     pub eviction: Eviction,
 }
@@ -39,7 +49,10 @@ impl Default for Limits {
             backends: 65_536,
             maglev: 65_536,
             endpoints: 4_096,
+            ranges: 65_536,
             conntrack: 131_072,
+            affinities: 65_536,
+            fragments: 8_192,
             eviction: Eviction::KERNEL,
         }
     }
@@ -152,9 +165,17 @@ impl Maps for SimMaps {
     type Services = HashModel<ServiceKey, Service>;
     type Backends = HashModel<BackendId, Backend>;
     type Maglev = ArrayModel<BackendId>;
+    type Members = HashModel<Member, u32>;
     type Endpoints = HashModel<Address, Endpoint>;
+    type Ranges = RangeModel;
+    type Terminations = HashModel<Tuple, BackendId>;
+    type Reserved = ArrayModel<u64>;
+    type Limits = ArrayModel<Bucket>;
     type Conntrack = SimConntrack;
+    type Affinities = LruModel<Client, Affinity>;
+    type Fragments = LruModel<Datagram, Ports>;
     type Host = SimHost;
+    type Config = Box<Config>;
 }
 
 /// A node in the simulator.
@@ -167,7 +188,14 @@ impl SimNode {
             services: HashModel::new(limits.services),
             backends: HashModel::new(limits.backends),
             maglev: ArrayModel::new(limits.maglev),
+            members: HashModel::new(limits.backends),
             endpoints: HashModel::new(limits.endpoints),
+            ranges: RangeModel::new(limits.ranges),
+            terminations: HashModel::new(limits.backends),
+            reserved: ArrayModel::new(RESERVED_WORDS),
+            limits: ArrayModel::new(LIMITS),
+            affinities: LruModel::new(limits.affinities, limits.eviction),
+            fragments: LruModel::new(limits.fragments, limits.eviction),
             conntrack: SimConntrack {
                 v4: LruModel::new(limits.conntrack, limits.eviction),
                 v6: LruModel::new(limits.conntrack, limits.eviction),
@@ -179,7 +207,7 @@ impl SimNode {
                 metrics: vec![0; Metric::SLOTS as usize],
                 forced: std::collections::VecDeque::new(),
             },
-            config: Config::default(),
+            config: Box::default(),
         })
     }
 }
@@ -200,6 +228,22 @@ impl Target for SimNode {
                 node.services.take(key);
                 Ok(())
             }
+            Write::Member(member, Some(scopes)) => node.members.put(member, *scopes),
+            Write::Member(member, None) => {
+                node.members.take(member);
+                Ok(())
+            }
+            Write::Range(key, Some(value)) => node.ranges.put(key, *value),
+            Write::Range(key, None) => {
+                node.ranges.take(key);
+                Ok(())
+            }
+            Write::Termination(key, Some(id)) => node.terminations.put(key, *id),
+            Write::Termination(key, None) => {
+                node.terminations.take(key);
+                Ok(())
+            }
+            Write::Reserved(index, word) => node.reserved.put(*index, *word),
             Write::Maglev(index, id) => node.maglev.put(*index, *id),
             Write::Endpoint(address, Some(endpoint)) => node.endpoints.put(address, *endpoint),
             Write::Endpoint(address, None) => {
@@ -207,7 +251,7 @@ impl Target for SimNode {
                 Ok(())
             }
             Write::Config(config) => {
-                node.config = *config;
+                *node.config = *config;
                 Ok(())
             }
         }

@@ -275,6 +275,8 @@ fn the_order_of_a_small_change() {
             }
             Write::Service(key, None) if is_slot(key) => format!("no slot {}", key.slot),
             Write::Service(_, Some(service)) => format!("count {}", service.count),
+            Write::Member(member, Some(_)) => format!("member {}", member.backend),
+            Write::Member(member, None) => format!("no member {}", member.backend),
             Write::Config(config) => format!("epoch {}", config.epoch),
             other => format!("{other:?}"),
         })
@@ -283,9 +285,12 @@ fn the_order_of_a_small_change() {
         shown,
         [
             "backend 3 state 0",
+            "member 3",
             "slot 1 is 3",
             "count 1",
             "no slot 2",
+            "no member 1",
+            "no member 2",
             "backend 2 state 1",
             "no backend 1",
             "epoch 1"

@@ -106,7 +106,9 @@ fn a_whole_plan() {
         .into(),
         maglev: vec![],
         endpoints: BTreeMap::new(),
-        config: Config { epoch: 0, maglev_size: 1021, hash_seed: 7, uplink: 2 },
+        members: [1, 2, 3].into_iter().map(|backend| (Member { service: 1, backend }, 1)).collect(),
+        config: Config { maglev_size: 1021, hash_seed: 7, uplink: 2, ..Config::default() },
+        ..Desired::default()
     };
     assert_eq!(desired, expected);
 }
@@ -247,7 +249,7 @@ items:
         let desired = Planner::default().plan(&state, node, &ByName, &Options::default());
         (desired.config.uplink, desired.endpoints)
     };
-    let device = |device| Endpoint { device };
+    let device = Endpoint::pod;
     let a = [
         (address("10.0.0.1"), device(u32::from(b'A'))),
         (address("fd00::1"), device(u32::from(b'A'))),

@@ -62,6 +62,11 @@ pub fn load(options: &Options) -> Result<Ebpf, LoadError> {
         .map_max_entries("BACKENDS", size(limits.backends))
         .map_max_entries("MAGLEV", size(limits.maglev))
         .map_max_entries("ENDPOINTS", size(limits.endpoints))
+        .map_max_entries("MEMBERS", size(limits.backends))
+        .map_max_entries("RANGES", size(limits.ranges))
+        .map_max_entries("TERMINATIONS", size(limits.backends))
+        .map_max_entries("AFFINITIES", size(limits.affinities))
+        .map_max_entries("FRAGMENTS", size(limits.fragments))
         .map_max_entries("CONNTRACK4", size(limits.conntrack))
         .map_max_entries("CONNTRACK6", size(limits.conntrack))
         .load(object)?;

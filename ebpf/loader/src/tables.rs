@@ -6,12 +6,17 @@ use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use twinpath_control::diff::{Target, Write};
 use twinpath_core::address::Address;
+use twinpath_core::affinity::{Affinity, Client};
 use twinpath_core::bytes::Pod;
 use twinpath_core::conntrack::Flow;
+use twinpath_core::fragment::{Datagram, Ports};
+use twinpath_core::limit::Bucket;
 use twinpath_core::seam::{Config, Nanos};
-use twinpath_core::service::{Service, ServiceKey};
+use twinpath_core::service::{Member, Service, ServiceKey};
 use twinpath_core::tuple::{Tuple, Tuple4};
 use twinpath_core::{backend::Backend, endpoint::Endpoint};
+
+use twinpath_sim::node::Limits;
 
 use crate::load::LoadError;
 use crate::sys::Entries;
@@ -34,7 +39,14 @@ pub struct KernelTables {
     services: HashMap<MapData, bytes_of!(ServiceKey), bytes_of!(Service)>,
     backends: HashMap<MapData, u32, bytes_of!(Backend)>,
     maglev: Array<MapData, u32>,
+    members: HashMap<MapData, bytes_of!(Member), u32>,
     endpoints: HashMap<MapData, bytes_of!(Address), bytes_of!(Endpoint)>,
+    ranges: MapData,
+    terminations: HashMap<MapData, bytes_of!(Tuple), u32>,
+    reserved: Array<MapData, u64>,
+    limits: Array<MapData, bytes_of!(Bucket)>,
+    affinities: Small,
+    fragments: Small,
     config: Array<MapData, bytes_of!(Config)>,
     clock: Array<MapData, [u64; 3]>,
     metrics: PerCpuArray<MapData, u64>,
@@ -77,6 +89,40 @@ impl Connections {
     }
 }
 
+/// A map that only the datapath writes, and a verifier reads as a whole.
+struct Small {
+    map: MapData,
+    entries: Entries,
+}
+
+impl Small {
+    fn new<K: Pod, V: Pod>(
+        ebpf: &mut Ebpf,
+        name: &'static str,
+        room: usize,
+    ) -> Result<Self, LoadError> {
+        let Some(Map::LruHashMap(map)) = ebpf.take_map(name) else {
+            return Err(LoadError::Unexpected(name));
+        };
+        Ok(Self { map, entries: Entries::new(size_of::<K>(), size_of::<V>(), room) })
+    }
+
+    fn read<K: Pod + Ord, V: Pod>(&mut self) -> Result<Vec<(K, V)>, TableError> {
+        self.entries.read(self.map.fd().as_fd()).map_err(TableError::Batch)?;
+        let mut all: Vec<(K, V)> = self
+            .entries
+            .iter()
+            .filter_map(|(key, value)| Some((K::read_from(key)?, V::read_from(value)?)))
+            .collect();
+        all.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(all)
+    }
+
+    fn clear(&mut self) -> Result<(), TableError> {
+        self.entries.drain(self.map.fd().as_fd()).map_err(TableError::Batch)
+    }
+}
+
 /// What went wrong with a map.
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
@@ -97,8 +143,9 @@ pub enum TableError {
 }
 
 impl KernelTables {
-    /// Takes the maps of a loaded object. `room` is the size of the conntrack maps.
-    pub fn new(ebpf: &mut Ebpf, room: usize) -> Result<Self, LoadError> {
+    /// Takes the maps of a loaded object, which were given these sizes.
+    pub fn new(ebpf: &mut Ebpf, limits: &Limits) -> Result<Self, LoadError> {
+        let room = limits.conntrack;
         fn take<T: TryFrom<Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, LoadError> {
             let map = ebpf.take_map(name).ok_or(LoadError::Unexpected(name))?;
             T::try_from(map).map_err(|_| LoadError::Unexpected(name))
@@ -107,7 +154,17 @@ impl KernelTables {
             services: take(ebpf, "SERVICES")?,
             backends: take(ebpf, "BACKENDS")?,
             maglev: take(ebpf, "MAGLEV")?,
+            members: take(ebpf, "MEMBERS")?,
             endpoints: take(ebpf, "ENDPOINTS")?,
+            ranges: match ebpf.take_map("RANGES") {
+                Some(Map::LpmTrie(map)) => map,
+                _ => return Err(LoadError::Unexpected("RANGES")),
+            },
+            terminations: take(ebpf, "TERMINATIONS")?,
+            reserved: take(ebpf, "RESERVED")?,
+            limits: take(ebpf, "LIMITS")?,
+            affinities: Small::new::<Client, Affinity>(ebpf, "AFFINITIES", limits.affinities)?,
+            fragments: Small::new::<Datagram, Ports>(ebpf, "FRAGMENTS", limits.fragments)?,
             config: take(ebpf, "CONFIG")?,
             clock: take(ebpf, "CLOCK")?,
             metrics: take(ebpf, "METRICS")?,
@@ -123,10 +180,26 @@ impl KernelTables {
         Ok(all)
     }
 
-    /// Forgets every connection.
-    pub fn clear_conntrack(&mut self) -> Result<(), TableError> {
+    /// Who is given which backend again, by key.
+    pub fn affinities(&mut self) -> Result<Vec<(Client, Affinity)>, TableError> {
+        self.affinities.read()
+    }
+
+    /// The ports of datagrams in fragments, by key.
+    pub fn fragments(&mut self) -> Result<Vec<(Datagram, Ports)>, TableError> {
+        self.fragments.read()
+    }
+
+    /// Forgets all that the datapath has written: connections, affinities, fragments, rate limits.
+    pub fn clear(&mut self) -> Result<(), TableError> {
         self.conntrack4.clear()?;
-        self.conntrack6.clear()
+        self.conntrack6.clear()?;
+        self.affinities.clear()?;
+        self.fragments.clear()?;
+        for slot in 0..self.limits.len() {
+            self.limits.set(slot, bytes(&Bucket::zeroed()), 0)?;
+        }
+        Ok(())
     }
 
     /// Puts one half of a connection in.
@@ -197,6 +270,19 @@ impl Target for KernelTables {
                 self.endpoints.insert(bytes(address), bytes(endpoint), 0)
             }
             Write::Endpoint(address, None) => self.endpoints.remove(&bytes(address)),
+            Write::Member(member, Some(scopes)) => self.members.insert(bytes(member), scopes, 0),
+            Write::Member(member, None) => self.members.remove(&bytes(member)),
+            Write::Range(key, value) => {
+                let (map, key) = (self.ranges.fd().as_fd(), key.as_bytes());
+                return match value {
+                    Some(value) => crate::sys::update(map, key, &value.to_ne_bytes()),
+                    None => crate::sys::delete(map, key).map(|_| ()),
+                }
+                .map_err(TableError::Batch);
+            }
+            Write::Termination(key, Some(id)) => self.terminations.insert(bytes(key), id, 0),
+            Write::Termination(key, None) => self.terminations.remove(&bytes(key)),
+            Write::Reserved(index, word) => self.reserved.set(*index, *word, 0),
             Write::Config(config) => self.config.set(0, bytes(config), 0),
         };
         match result {

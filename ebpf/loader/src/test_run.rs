@@ -82,7 +82,7 @@ impl TestRunEngine {
         let nodes = (0..nodes)
             .map(|i| {
                 let mut ebpf = load(&options)?;
-                let tables = KernelTables::new(&mut ebpf, limits.conntrack)?;
+                let tables = KernelTables::new(&mut ebpf, limits)?;
                 Ok(Loaded { ebpf, tables, seed: node_seed(seed, i) })
             })
             .collect::<Result<Vec<_>, LoadError>>()?;
@@ -193,7 +193,7 @@ impl Engine for TestRunEngine {
         self.now = 0;
         for (i, node) in self.nodes.iter_mut().enumerate() {
             node.seed = node_seed(seed, i);
-            node.tables.clear_conntrack()?;
+            node.tables.clear()?;
             node.tables.clear_metrics()?;
             node.tables.set_clock(0, node.seed, 0)?;
         }

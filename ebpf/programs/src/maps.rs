@@ -3,16 +3,23 @@
 //! A table is a type without size that names its map, so no map pointer crosses memory. The sizes are
 //! defaults; the loader sets others.
 
-use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use aya_ebpf::bindings::{BPF_ANY, BPF_F_NO_PREALLOC, BPF_NOEXIST};
+use aya_ebpf::helpers::generated::bpf_map_lookup_elem;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use twinpath_core::address::Address;
+use twinpath_core::affinity::{Affinity, Client};
 use twinpath_core::backend::{Backend, BackendId};
 use twinpath_core::conntrack::Flow;
 use twinpath_core::endpoint::Endpoint;
+use twinpath_core::fragment::{Datagram, Ports};
 use twinpath_core::hook::Work;
-use twinpath_core::seam::{Config, InsertError, Lookup, Maps, Metric, Node, Put, Room, Table};
-use twinpath_core::service::{Service, ServiceKey};
+use twinpath_core::limit::Bucket;
+use twinpath_core::range::RangeKey;
+use twinpath_core::seam::{
+    self, Config, InsertError, Lookup, Maps, Metric, Node, Put, RESERVED_WORDS, Room, Table,
+};
+use twinpath_core::service::{Member, Service, ServiceKey};
 use twinpath_core::tuple::{Tuple, Tuple4};
 
 use crate::host::{Clock, Kernel};
@@ -27,6 +34,21 @@ static MAGLEV: Array<BackendId> = Array::with_max_entries(65_536, 0);
 static ENDPOINTS: HashMap<Address, Endpoint> = HashMap::with_max_entries(4_096, 0);
 #[map]
 static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
+#[map]
+static MEMBERS: HashMap<Member, u32> = HashMap::with_max_entries(65_536, 0);
+/// As bytes: the library has its own type for keys of such maps.
+#[map]
+static RANGES: LpmTrie<[u8; 20], u32> = LpmTrie::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+#[map]
+static TERMINATIONS: HashMap<Tuple, BackendId> = HashMap::with_max_entries(65_536, 0);
+#[map]
+static RESERVED: Array<u64> = Array::with_max_entries(RESERVED_WORDS as u32, 0);
+#[map]
+static LIMITS: Array<BucketWords> = Array::with_max_entries(seam::LIMITS as u32, 0);
+#[map]
+static AFFINITIES: LruHashMap<Client, AffinityWords> = LruHashMap::with_max_entries(65_536, 0);
+#[map]
+static FRAGMENTS: LruHashMap<Datagram, Ports> = LruHashMap::with_max_entries(8_192, 0);
 /// IPv4 connections. The value is a [`Flow`]; as words, since a static must be `Sync`.
 #[map]
 static CONNTRACK4: LruHashMap<Tuple4, FlowWords> = LruHashMap::with_max_entries(131_072, 0);
@@ -41,18 +63,27 @@ pub(crate) static CLOCK: Array<Clock> = Array::with_max_entries(1, 0);
 pub(crate) static METRICS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Metric::SLOTS, 0);
 
 type FlowWords = [u64; size_of::<Flow>() / 8];
+type BucketWords = [u64; size_of::<Bucket>() / 8];
+type AffinityWords = [u64; size_of::<Affinity>() / 8];
 
 /// The tables of the node that the program runs on; `None` before the control plane has written its
 /// configuration.
 #[inline(always)]
 pub(crate) fn node() -> Option<Node<KernelMaps>> {
-    let config = *CONFIG.get(0)?;
+    let config = CONFIG.get(0)?;
     Some(Node {
         services: Services,
         backends: Backends,
         maglev: Maglev,
+        members: Members,
         endpoints: Endpoints,
+        ranges: Ranges,
+        terminations: Terminations,
+        reserved: Reserved,
+        limits: Limits,
         conntrack: Conntrack,
+        affinities: Affinities,
+        fragments: Fragments,
         host: Kernel,
         config,
     })
@@ -65,11 +96,21 @@ impl Maps for KernelMaps {
     type Services = Services;
     type Backends = Backends;
     type Maglev = Maglev;
+    type Members = Members;
     type Endpoints = Endpoints;
+    type Ranges = Ranges;
+    type Terminations = Terminations;
+    type Reserved = Reserved;
+    type Limits = Limits;
     type Conntrack = Conntrack;
+    type Affinities = Affinities;
+    type Fragments = Fragments;
     type Host = Kernel;
+    type Config = &'static Config;
 }
 
+/// A map as a table that is read. Where the value is shared between CPUs the map has it as words, since a
+/// static must be `Sync`.
 macro_rules! lookup {
     ($name:ident: $map:ident, $key:ty => $value:ty) => {
         #[doc = concat!("The map `", stringify!($map), "`.")]
@@ -80,7 +121,29 @@ macro_rules! lookup {
             fn get(&self, key: &$key) -> Option<&$value> {
                 // SAFETY: the element may be recycled by the control plane while it is read, which the
                 // seam's contract says; its bytes are valid whatever they are.
-                $map.get_ptr(*key).map(|value| unsafe { &*value })
+                $map.get_ptr(*key).map(|value| unsafe { &*value.cast::<$value>() })
+            }
+        }
+    };
+}
+
+/// A map as a table that is written, too.
+macro_rules! table {
+    ($name:ident: $map:ident, $key:ty => $value:ty as $words:ty) => {
+        lookup!($name: $map, $key => $value);
+
+        impl Table<$key, $value> for $name {
+            #[inline(always)]
+            fn insert(&mut self, key: &$key, value: &$value, put: Put) -> Result<(), InsertError> {
+                const { assert!(size_of::<$value>() == size_of::<$words>()) };
+                // SAFETY: the value is as large as its words and as strictly aligned.
+                let words = unsafe { &*(&raw const *value).cast::<$words>() };
+                outcome($map.insert(key, words, flags(put)))
+            }
+
+            #[inline(always)]
+            fn remove(&mut self, key: &$key) -> bool {
+                $map.remove(key).is_ok()
             }
         }
     };
@@ -89,7 +152,43 @@ macro_rules! lookup {
 lookup!(Services: SERVICES, ServiceKey => Service);
 lookup!(Backends: BACKENDS, BackendId => Backend);
 lookup!(Maglev: MAGLEV, u32 => BackendId);
+lookup!(Members: MEMBERS, Member => u32);
 lookup!(Endpoints: ENDPOINTS, Address => Endpoint);
+lookup!(Terminations: TERMINATIONS, Tuple => BackendId);
+lookup!(Reserved: RESERVED, u32 => u64);
+lookup!(Limits: LIMITS, u32 => Bucket);
+table!(Affinities: AFFINITIES, Client => Affinity as AffinityWords);
+table!(Fragments: FRAGMENTS, Datagram => Ports as Ports);
+
+/// The map `RANGES`.
+pub(crate) struct Ranges;
+
+impl Lookup<RangeKey, u32> for Ranges {
+    #[inline(always)]
+    fn get(&self, key: &RangeKey) -> Option<&u32> {
+        // SAFETY: a plain helper call with a key of the map's size, and the value is only read. The
+        // library's own lookup would copy the key to the stack once more.
+        unsafe {
+            bpf_map_lookup_elem((&raw const RANGES).cast_mut().cast(), (&raw const *key).cast())
+                .cast::<u32>()
+                .as_ref()
+        }
+    }
+}
+
+const fn flags(put: Put) -> u64 {
+    match put {
+        Put::New => BPF_NOEXIST as u64,
+        Put::Any => BPF_ANY as u64,
+    }
+}
+
+fn outcome(result: Result<(), impl Into<i64>>) -> Result<(), InsertError> {
+    result.map_err(|error| match error.into() as i32 {
+        EEXIST => InsertError::Exists,
+        _ => InsertError::Full,
+    })
+}
 
 /// The maps `CONNTRACK4` and `CONNTRACK6` as one table.
 pub(crate) struct Conntrack;
@@ -110,20 +209,12 @@ impl Lookup<Tuple, Flow> for Conntrack {
 impl Table<Tuple, Flow> for Conntrack {
     #[inline(never)]
     fn insert(&mut self, key: &Tuple, value: &Flow, put: Put) -> Result<(), InsertError> {
-        let flags = u64::from(match put {
-            Put::New => BPF_NOEXIST,
-            Put::Any => BPF_ANY,
-        });
         // SAFETY: a `Flow` is as large as its words and as strictly aligned.
         let words = unsafe { &*(&raw const *value).cast::<FlowWords>() };
-        let result = if key.is_v4() {
-            CONNTRACK4.insert(Tuple4::from(key), words, flags)
+        outcome(if key.is_v4() {
+            CONNTRACK4.insert(Tuple4::from(key), words, flags(put))
         } else {
-            CONNTRACK6.insert(key, words, flags)
-        };
-        result.map_err(|error| match error as i32 {
-            EEXIST => InsertError::Exists,
-            _ => InsertError::Full,
+            CONNTRACK6.insert(key, words, flags(put))
         })
     }
 

@@ -33,6 +33,9 @@ pub const LIMITS: Limits = Limits {
     backends: 1_024,
     maglev: 8_192,
     endpoints: 64,
+    ranges: 256,
+    affinities: 1_024,
+    fragments: 1_024,
     conntrack: 1_024,
     eviction: Eviction::KERNEL,
 };

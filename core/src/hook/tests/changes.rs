@@ -33,12 +33,23 @@ fn a_backend_that_stays_is_kept() {
         connected(world);
         world.serve("vip", 7, &["remote", "local"]);
         all_stay(world);
-        world.serve("vip", 7, &["remote"]); // local left the slots, but is active
-        all_stay(world);
         world.serve("vip2", 8, &["local"]);
         all_stay(world);
         world.wait(2 * SECOND);
         all_stay(world);
+    });
+}
+
+#[test]
+fn a_backend_that_only_another_service_still_has_is_left() {
+    both(|world| {
+        world.serve("vip2", 8, &["local", "remote"]);
+        connected(world);
+        world.serve("vip", 7, &["remote"]);
+        world.play(&[(
+            "pod 10: udp client:1 > vip:80",
+            "netdev: udp client:1 > remote:8080, REOPENED of 7",
+        )]);
     });
 }
 

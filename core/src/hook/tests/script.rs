@@ -13,7 +13,7 @@ use crate::bytes::Be16;
 use crate::checksum;
 use crate::hook::{Work, from_netdev, from_pod, to_pod};
 use crate::seam::{Metric, Node};
-use crate::service::{Algorithm, Service, ServiceId, ServiceKey};
+use crate::service::{Algorithm, Member, Scope, Service, ServiceId, ServiceKey};
 use crate::testing::{Frame, TestMaps, UPLINK, frame, node, tuple};
 use crate::tuple::Tuple;
 use crate::verdict::{Decision, Verdict};
@@ -233,13 +233,17 @@ impl World {
     pub(super) fn serve(&mut self, name: &str, id: ServiceId, backends: &[&str]) {
         let address = self.family.end(name, 80).ip().into();
         let services = &mut self.node.services.entries;
+        let members = &mut self.node.members.entries;
+        let family = self.family.first_backend;
+        members.retain(|m, _| m.service != id || !(family..family + 2).contains(&m.backend));
         for protocol in [TCP, UDP] {
             let key = ServiceKey::frontend(address, Be16::new(80), protocol);
             let master = Service::master(id, backends.len() as u16, Algorithm::Random, 0);
             services.insert(key, master);
             for (slot, backend) in (1..).zip(backends) {
-                let id = self.family.first_backend + u32::from(*backend == "remote");
-                services.insert(key.slot(slot), Service::slot(id));
+                let backend = family + u32::from(*backend == "remote");
+                services.insert(key.slot(slot), Service::slot(backend));
+                members.insert(Member { service: id, backend }, Scope::Internal.bit());
             }
         }
         services.insert(ServiceKey::address(address), Service::master(0, 0, Algorithm::Random, 0));
@@ -255,7 +259,9 @@ impl World {
 
     /// Removes a backend.
     pub(super) fn remove(&mut self, name: &str) {
-        self.node.backends.entries.remove(&self.backend(name));
+        let backend = self.backend(name);
+        self.node.backends.entries.remove(&backend);
+        self.node.members.entries.retain(|member, _| member.backend != backend);
         self.node.config.epoch += 1;
     }
 
@@ -264,6 +270,7 @@ impl World {
         let id = self.backend(name);
         let backend: &mut Backend = self.node.backends.entries.get_mut(&id).unwrap();
         backend.state = BackendState::Terminating as u8;
+        self.node.members.entries.retain(|member, _| member.backend != id);
         self.node.config.epoch += 1;
     }
 }

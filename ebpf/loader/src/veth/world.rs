@@ -101,7 +101,7 @@ impl VethWorld {
         let loaded = std::thread::scope(|scope| {
             let load_node = || {
                 let mut ebpf = load(&load_options)?;
-                let tables = KernelTables::new(&mut ebpf, options.limits.conntrack)?;
+                let tables = KernelTables::new(&mut ebpf, &options.limits)?;
                 Ok((ebpf, tables))
             };
             let threads: Vec<_> = topology.nodes.iter().map(|_| scope.spawn(load_node)).collect();

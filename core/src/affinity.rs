@@ -1,0 +1,60 @@
+//! Session affinity: the backend that a client was given last.
+
+use crate::address::Address;
+use crate::backend::BackendId;
+use crate::bytes::{Racy, pod};
+use crate::seam::Nanos;
+use crate::service::ServiceId;
+
+pod! {
+    /// Key of the affinity table, 24 bytes: a client of a service port.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+    pub struct Client {
+        /// Its address.
+        pub address: Address,
+        /// The service port.
+        pub service: ServiceId,
+        pad: [u8; 4],
+    }
+}
+
+impl Client {
+    /// A client of a service port.
+    #[inline(always)]
+    pub const fn new(address: Address, service: ServiceId) -> Self {
+        Self { address, service, pad: [0; 4] }
+    }
+}
+
+pod! {
+    /// Value of the affinity table, 16 bytes. Two CPUs may choose for one client at once; the last one
+    /// stays, as if its packet had come later.
+    #[derive(Clone, PartialEq, Debug)]
+    pub struct Affinity {
+        used: Racy<u64>,
+        backend: Racy<u32>,
+        pad: [u8; 4],
+    }
+}
+
+impl Affinity {
+    /// The client was given this backend now.
+    #[inline(always)]
+    pub const fn new(backend: BackendId, now: Nanos) -> Self {
+        Self { used: Racy::new(now), backend: Racy::new(backend), pad: [0; 4] }
+    }
+
+    /// The backend, where the client was not idle for so many seconds. The instant at which they have
+    /// passed is one too late.
+    #[inline(always)]
+    pub fn backend(&self, now: Nanos, seconds: u32) -> Option<BackendId> {
+        let until = self.used.get().wrapping_add((seconds as Nanos).wrapping_mul(1_000_000_000));
+        if now < until { Some(self.backend.get()) } else { None }
+    }
+
+    /// The client sends now.
+    #[inline(always)]
+    pub fn touch(&self, now: Nanos) {
+        self.used.set(now);
+    }
+}
