@@ -22,6 +22,12 @@ impl Address {
     /// All 16 bytes zero: the unspecified IPv6 address.
     pub const UNSPECIFIED: Self = Self { first: 0, second: 0 };
 
+    /// The unspecified address of a family: `0.0.0.0` in mapped form, or `::`.
+    #[inline(always)]
+    pub const fn any(is_v4: bool) -> Self {
+        if is_v4 { Self::v4([0; 4]) } else { Self::UNSPECIFIED }
+    }
+
     /// From the four bytes of an IPv4 address.
     #[inline(always)]
     pub const fn v4(octets: [u8; 4]) -> Self {

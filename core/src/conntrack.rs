@@ -19,13 +19,14 @@
 //! Each half notes the epoch for itself, because only the opener's packets ask whether the backend is
 //! still fit: an answer that noted it for both would hide the change from them.
 
+use crate::address::Address;
 use crate::backend::{Backend, BackendId};
-use crate::bytes::{Racy, pod};
+use crate::bytes::{Be16, Racy, pod};
 use crate::checksum::Deltas;
 use crate::hook::Work;
 use crate::parse::Parsed;
 use crate::seam::{InsertError, Nanos, Put, Table};
-use crate::service::ServiceId;
+use crate::service::{Forwarding, ServiceId};
 use crate::state::{Direction, Phase, State};
 use crate::tuple::Tuple;
 use crate::verdict::{Exit, IfIndex};
@@ -55,11 +56,28 @@ pod! {
         pub backend: BackendId,
         device: IfIndex,
         exit: u8,
-        direction: u8,
+        /// [`REPLY`], [`TRANSLATES`], [`DIRECT`].
+        flags: u8,
         state: Racy<u8>,
-        translates: u8,
+        /// A [`Forwarding`]; not SNAT where packets tell the backend's node of the frontend.
+        wrap: u8,
     }
 }
+
+/// This half is for the packets against the opener's.
+const REPLY: u8 = 1;
+/// Packets leave with another tuple than they came with.
+const TRANSLATES: u8 = 2;
+/// Another node translated the original direction and told this one of the frontend (DSR). Then the
+/// original half has the tuple that the opener sent, which its packets do not leave with, and the reply
+/// half has the tuple that the opener expects:
+///
+/// ```text
+///                    key                           to
+///   original half    client:p     > backend:8080   client:p > vip:80      (not applied)
+///   reply half       backend:8080 > client:p       vip:80   > client:p
+/// ```
+const DIRECT: u8 = 4;
 
 impl Flow {
     /// Makes this the original half of a connection that the packet opens, going where it says, by
@@ -73,21 +91,62 @@ impl Flow {
         self.epoch.set(epoch);
         self.service = 0;
         self.backend = 0;
-        self.direction = Direction::Original as u8;
+        self.flags = 0;
         self.state.set(State::default().after(packet, Direction::Original).0);
-        self.translates = 0;
+        self.wrap = Forwarding::Snat as u8;
     }
 
-    /// Aims the original half at a backend of a service.
+    /// Aims the original half at a backend of a service. [`Self::settle`] must follow.
     #[inline(always)]
-    pub fn aim(&mut self, service: ServiceId, id: BackendId, backend: &Backend) {
+    pub const fn aim(&mut self, service: ServiceId, id: BackendId, backend: &Backend) {
         self.service = service;
         self.backend = id;
-        self.fix.addresses = self.fix.addresses.of_address(&self.to.destination, &backend.address);
-        self.fix.ports = self.fix.ports.of_port(self.to.destination_port, backend.port);
         self.to.destination = backend.address;
         self.to.destination_port = backend.port;
-        self.translates = 1;
+    }
+
+    /// Notes what the original half's translation does to packets that come with `key`.
+    #[inline(always)]
+    pub fn settle(&mut self, key: &Tuple) {
+        self.fix = Deltas::between(key, &self.to);
+        self.flags &= !TRANSLATES;
+        let same = self.to.source == key.source
+            && self.to.source_port == key.source_port
+            && self.to.destination == key.destination
+            && self.to.destination_port == key.destination_port;
+        // In a tunnel of IP in IP the packet goes as it came.
+        if !same && !matches!(self.wrap(), Forwarding::DsrIpip) {
+            self.flags |= TRANSLATES;
+        }
+    }
+
+    /// Makes this the original half of a connection that another node translated, of a service's
+    /// frontend at this address and port; see [`DIRECT`].
+    #[inline(always)]
+    pub fn direct(&mut self, key: &Tuple, service: ServiceId, frontend: &Address, port: Be16) {
+        self.service = service;
+        self.to.destination = *frontend;
+        self.to.destination_port = port;
+        self.fix = Deltas::between(key, &self.to);
+        self.flags |= DIRECT;
+    }
+
+    /// Whether another node translated the original direction.
+    #[inline(always)]
+    pub const fn is_direct(&self) -> bool {
+        self.flags & DIRECT != 0
+    }
+
+    /// How packets tell the backend's node of the frontend.
+    #[inline(always)]
+    pub const fn wrap(&self) -> Forwarding {
+        Forwarding::from_byte(self.wrap)
+    }
+
+    /// Makes packets tell the backend's node of the frontend in this way.
+    #[inline(always)]
+    pub const fn wrap_by(&mut self, wrap: Forwarding) {
+        self.wrap = wrap as u8;
     }
 
     /// Makes packets leave by `exit`.
@@ -98,35 +157,41 @@ impl Flow {
 
     /// Turns the half under `key` into its twin, whose packets leave by `exit`.
     #[inline(always)]
-    pub fn turn(&mut self, key: &Tuple, exit: Exit) {
+    pub const fn turn(&mut self, key: &Tuple, exit: Exit) {
         (self.exit, self.device) = pack(exit);
-        self.to = key.reverse();
-        self.fix = self.fix.inverse();
-        self.direction ^= 1;
+        if self.is_direct() {
+            self.to = self.to.reverse();
+            self.flags ^= TRANSLATES;
+        } else {
+            self.to = key.reverse();
+            self.fix = self.fix.inverse();
+        }
+        self.flags ^= REPLY;
     }
 
-    /// The key of the other half.
+    /// The key of the other half, this one being under `key`.
     #[inline(always)]
-    pub const fn twin_key(&self) -> Tuple {
-        self.to.reverse()
+    pub const fn twin_key(&self, key: &Tuple) -> Tuple {
+        if self.is_direct() { key.reverse() } else { self.to.reverse() }
     }
 
-    /// Whether this is the other half of the one under `key`, itself being under that one's twin key.
+    /// Whether this half, itself under `own`, is the other half of one under `key`, of which it is known
+    /// that `own` is its twin's key.
     #[inline(always)]
-    pub fn is_twin_of(&self, key: &Tuple) -> bool {
-        self.to.is_reverse_of(key)
+    pub fn is_twin_of(&self, own: &Tuple, key: &Tuple) -> bool {
+        if self.is_direct() { own.is_reverse_of(key) } else { self.to.is_reverse_of(key) }
     }
 
     /// Whether packets leave with another tuple than they came with.
     #[inline(always)]
     pub const fn translates(&self) -> bool {
-        self.translates != 0
+        self.flags & TRANSLATES != 0
     }
 
     /// The direction of the packets that this half is for.
     #[inline(always)]
     pub const fn direction(&self) -> Direction {
-        if self.direction == 0 { Direction::Original } else { Direction::Reply }
+        if self.flags & REPLY == 0 { Direction::Original } else { Direction::Reply }
     }
 
     /// How packets leave.
@@ -180,8 +245,17 @@ impl Flow {
         now >= self.expires() || (is_syn(packet) && matches!(self.phase(), Phase::Closing))
     }
 
+    /// Whether the entry gives way to a connection that needs its key: nobody has answered it, and it
+    /// has no service. Such is what a backend's packet leaves that comes when its own half is lost.
     #[inline(always)]
-    fn update(&self, state: State, now: Nanos) {
+    pub fn yields(&self) -> bool {
+        self.service == 0
+            && self.flags & (REPLY | TRANSLATES | DIRECT) == 0
+            && !self.state().is_answered()
+    }
+
+    #[inline(always)]
+    pub(crate) fn update(&self, state: State, now: Nanos) {
         self.state.set(state.0);
         self.touched.set(now);
     }
@@ -212,15 +286,15 @@ pub fn open<T: Table<Tuple, Flow>>(table: &mut T, work: &mut Work) -> Result<(),
     let Work { parsed, arrival, half, twin_key, .. } = work;
     let key = &parsed.tuple;
     let exit = half.exit();
-    *twin_key = half.twin_key();
+    *twin_key = half.twin_key(key);
     half.turn(key, arrival.back);
     match table.insert(twin_key, half, Put::New) {
         Ok(()) => {}
         Err(InsertError::Full) => return Err(InsertError::Full),
         Err(InsertError::Exists) => {
             let owner = find(table, twin_key).ok_or(InsertError::Full)?;
-            if !owner.is_twin_of(key) {
-                if !owner.is_over(parsed, arrival.now) {
+            if !is_pair(owner, twin_key, half, key) {
+                if !gives_way(owner, parsed, arrival.now) {
                     return Err(InsertError::Exists);
                 }
                 close(table, twin_key);
@@ -236,6 +310,19 @@ pub fn open<T: Table<Tuple, Flow>>(table: &mut T, work: &mut Work) -> Result<(),
     Ok(())
 }
 
+/// Whether the half under `own` and the other one, under `key`, are of one connection; `own` is the twin
+/// key of the other.
+#[inline(always)]
+pub fn is_pair(half: &Flow, own: &Tuple, other: &Flow, key: &Tuple) -> bool {
+    half.is_direct() == other.is_direct() && half.is_twin_of(own, key)
+}
+
+/// Whether the entry need not stay where another connection needs its key.
+#[inline(always)]
+pub fn gives_way(owner: &Flow, packet: &Parsed, now: Nanos) -> bool {
+    owner.is_over(packet, now) || owner.yields()
+}
+
 /// The half under `key`. Out of line, for the slow road: the kernel's stack has room for one key.
 #[inline(never)]
 pub fn find<'a, T: Table<Tuple, Flow>>(table: &'a T, key: &Tuple) -> Option<&'a Flow> {
@@ -246,12 +333,36 @@ pub fn find<'a, T: Table<Tuple, Flow>>(table: &'a T, key: &Tuple) -> Option<&'a 
 #[inline(never)]
 pub fn close<T: Table<Tuple, Flow>>(table: &mut T, key: &Tuple) {
     if let Some(flow) = find(table, key) {
-        let twin_key = flow.twin_key();
-        if find(table, &twin_key).is_some_and(|twin| twin.is_twin_of(key)) {
+        let twin_key = flow.twin_key(key);
+        if find(table, &twin_key).is_some_and(|twin| is_pair(twin, &twin_key, flow, key)) {
             table.remove(&twin_key);
         }
         table.remove(key);
     }
+}
+
+/// Restores the half under the packet's tuple from the twin of a [direct](Flow::is_direct) connection,
+/// whose key follows from the tuple alone; whether there was one. Packets leave by `exit`.
+#[inline(never)]
+pub fn adopt<T: Table<Tuple, Flow>>(
+    table: &mut T,
+    work: &mut Work,
+    exit: Exit,
+    epoch: u32,
+) -> bool {
+    let Work { parsed, arrival, half, twin_key, .. } = work;
+    *twin_key = parsed.tuple.reverse();
+    let Some(twin) = find(table, twin_key) else { return false };
+    if !twin.is_direct() || is_syn(parsed) || twin.is_over(parsed, arrival.now) {
+        return false;
+    }
+    *half = twin.clone();
+    half.turn(twin_key, exit);
+    half.epoch.set(epoch);
+    half.update(half.state().after(parsed, half.direction()), arrival.now);
+    // Without room the packet still goes the right way, and so will the next.
+    let _ = table.insert(&parsed.tuple, half, Put::Any);
+    true
 }
 
 /// What became of the other half when a connection was brought up to date.
@@ -273,10 +384,10 @@ pub fn refresh<T: Table<Tuple, Flow>>(table: &mut T, work: &mut Work, epoch: u32
     let key = &parsed.tuple;
     let Some(own) = find(table, key) else { return Twin::Lost };
     let state = own.state().after(parsed, own.direction());
-    *twin_key = own.twin_key();
+    *twin_key = own.twin_key(key);
     let twin = match find(table, twin_key) {
-        Some(twin) if twin.is_twin_of(key) => Some(twin),
-        Some(stranger) if !stranger.is_over(parsed, arrival.now) => return Twin::Lost,
+        Some(twin) if is_pair(twin, twin_key, own, key) => Some(twin),
+        Some(stranger) if !gives_way(stranger, parsed, arrival.now) => return Twin::Lost,
         _ => None,
     };
     let state = State(state.0 | twin.map_or(0, |twin| twin.state().0));

@@ -1,5 +1,7 @@
 //! Hashes that every world computes alike.
 
+use crate::address::Address;
+use crate::bytes::Be16;
 use crate::tuple::Tuple;
 
 /// A hash of the tuple's sender and protocol and of the destination, for Maglev and other choices
@@ -15,6 +17,17 @@ pub fn tuple(tuple: &Tuple, seed: u32, draw: u32) -> u32 {
     state = mix(state ^ pair(g, h));
     state = mix(state ^ ports);
     (state >> 32) as u32
+}
+
+/// The hash by which a connection's backend is chosen from a Maglev table, the same on all nodes: of
+/// the client, the frontend's address and port, and the protocol. `by_address` leaves the client's port
+/// out.
+#[inline(always)]
+pub fn choice(of: &Tuple, frontend: &Address, by_address: bool, seed: u32) -> u32 {
+    let port = if by_address { Be16::new(0) } else { of.source_port };
+    let mut of = of.to(*frontend, of.destination_port);
+    of.source_port = port;
+    tuple(&of, seed, 0)
 }
 
 /// The `counter`-th number of the random sequence with this seed: the randomness of a verified run,

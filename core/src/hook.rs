@@ -1,35 +1,50 @@
 //! The hooks: what happens to a packet at each place where the node meets it.
 //!
 //! All hooks take the same road. A packet of a known connection that tells nothing new is translated
-//! and sent on: one lookup. Anything else takes the slow road, where services and backends are
-//! consulted and the connection's entries are written.
+//! and sent on: one lookup, here. Anything else takes the slow road, a chain of [`Stage`]s, where
+//! services and backends are consulted and the connection's entries are written.
 
-use crate::bytes::Pod;
-use crate::conntrack::{self, Flow, Twin, find, is_syn};
+use crate::conntrack::Flow;
 use crate::drop_reason::DropReason;
-use crate::parse::{Parsed, Transport, parse};
-use crate::seam::{Host, InsertError, Lookup, Maps, Metric, Nanos, Node, Packet, Room, Table};
-use crate::select::{Selected, exit_to, is_fit, is_frontend_address, select};
+use crate::parse::{Parsed, Part, Transport, parse};
+use crate::seam::{Host, Lookup, Maps, Metric, Node, Packet, Room};
+use crate::service::{Forwarding, Scope};
 use crate::state::Direction;
-use crate::translate::{hop, translate, ttl_after};
-use crate::tuple::Tuple;
+use crate::translate::translate;
 use crate::verdict::{Decision, Exit, IfIndex, Status, Verdict};
-use crate::wire::tcp;
+use crate::wire::{ipv4, ipv6};
+
+mod answer;
+mod classify;
+mod connect;
+mod related;
+mod stage;
+mod unwrap;
+mod wrap;
+
+pub use stage::{Answer, Arrival, Stage, Work, run};
 
 /// Where a packet is met.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
 pub enum Hook {
     /// It comes from a pod: tc ingress of the pod's host-side device.
-    FromPod,
+    FromPod = 0,
     /// It goes to a pod by way of the node's stack: tc egress of that device.
-    ToPod,
-    /// It comes from another node: tc ingress of the node's device.
-    FromNetdev,
+    ToPod = 1,
+    /// It comes from outside the node: tc ingress of the node's device.
+    FromNetdev = 2,
+    /// It leaves the node by way of its stack: tc egress of the node's device.
+    ToNetdev = 3,
+    /// It comes from outside the node, and is met before the kernel makes a packet of it: XDP at the
+    /// node's device. What this hook lets pass, the one at tc meets.
+    Xdp = 4,
 }
 
 impl Hook {
     /// Every hook.
-    pub const ALL: [Self; 3] = [Self::FromPod, Self::ToPod, Self::FromNetdev];
+    pub const ALL: [Self; 5] =
+        [Self::FromPod, Self::ToPod, Self::FromNetdev, Self::ToNetdev, Self::Xdp];
 
     /// The name.
     pub const fn name(self) -> &'static str {
@@ -37,6 +52,8 @@ impl Hook {
             Self::FromPod => "from-pod",
             Self::ToPod => "to-pod",
             Self::FromNetdev => "from-netdev",
+            Self::ToNetdev => "to-netdev",
+            Self::Xdp => "xdp",
         }
     }
 
@@ -46,110 +63,74 @@ impl Hook {
             Self::FromPod => "from_pod",
             Self::ToPod => "to_pod",
             Self::FromNetdev => "from_netdev",
+            Self::ToNetdev => "to_netdev",
+            Self::Xdp => "xdp_from_netdev",
         }
     }
-}
 
-/// A packet has come from the pod behind `device`.
-#[inline(always)]
-pub fn from_pod<P: Packet, M: Maps>(
-    packet: &mut P,
-    node: &mut Node<M>,
-    room: &mut impl Room,
-    device: IfIndex,
-) -> Decision {
-    run(packet, node, room, Hook::FromPod, Exit::Pod(device))
-}
-
-/// A packet is about to reach a pod by way of the stack.
-#[inline(always)]
-pub fn to_pod<P: Packet, M: Maps>(
-    packet: &mut P,
-    node: &mut Node<M>,
-    room: &mut impl Room,
-) -> Decision {
-    run(packet, node, room, Hook::ToPod, Exit::Stack)
-}
-
-/// A packet has come from another node by `device`.
-#[inline(always)]
-pub fn from_netdev<P: Packet, M: Maps>(
-    packet: &mut P,
-    node: &mut Node<M>,
-    room: &mut impl Room,
-    device: IfIndex,
-) -> Decision {
-    run(packet, node, room, Hook::FromNetdev, Exit::Device(device))
-}
-
-/// How a packet got here.
-#[derive(Clone, Copy, Debug)]
-pub struct Arrival {
-    /// Where it is met.
-    pub hook: Hook,
-    /// How an answer leaves: by the way this packet came.
-    pub back: Exit,
-    /// When.
-    pub now: Nanos,
-}
-
-/// What the slow road works on. A kernel program has 512 bytes of stack for all its frames, so there
-/// this lies in a per-CPU map element.
-pub struct Work {
-    /// The packet.
-    pub parsed: Parsed,
-    /// How it got here.
-    pub arrival: Arrival,
-    /// The half of its connection.
-    pub half: Flow,
-    /// The key of the other half.
-    pub twin_key: Tuple,
-    /// What conntrack knew of it.
-    pub status: Status,
-    /// What came of it.
-    pub decision: Decision,
-}
-
-impl Default for Work {
-    fn default() -> Self {
-        Self {
-            parsed: Parsed::default(),
-            arrival: Arrival { hook: Hook::FromPod, back: Exit::Stack, now: 0 },
-            half: Flow::zeroed(),
-            twin_key: Tuple::zeroed(),
-            status: Status::Untracked,
-            decision: Decision::untracked(Verdict::Pass),
+    /// Whose packets are met here: those of clients in the cluster or of those outside.
+    #[inline(always)]
+    pub const fn scope(self) -> Scope {
+        match self {
+            Self::FromPod | Self::ToPod | Self::ToNetdev => Scope::Internal,
+            Self::FromNetdev | Self::Xdp => Scope::External,
         }
     }
-}
 
-impl Room for Work {
+    /// How an answer leaves: by the way the packet came, which was this device.
     #[inline(always)]
-    fn work(&mut self) -> Option<&mut Work> {
-        Some(self)
+    const fn back(self, device: IfIndex) -> Exit {
+        match self {
+            Self::FromPod => Exit::Pod(device),
+            Self::FromNetdev | Self::Xdp => Exit::Device(device),
+            Self::ToPod | Self::ToNetdev => Exit::Stack,
+        }
+    }
+
+    /// What is left to choose of an exit: behind the stack, the way is settled, but that a service's
+    /// backend may be a pod of the node that asks.
+    #[inline(always)]
+    const fn settled(self, exit: Exit) -> Exit {
+        match (self, exit) {
+            (Self::ToPod, _) | (Self::ToNetdev, Exit::Device(_)) => Exit::Stack,
+            _ => exit,
+        }
+    }
+
+    /// Whether packets come from outside, where another node may have told something by options or a
+    /// tunnel.
+    #[inline(always)]
+    const fn is_outside(self) -> bool {
+        matches!(self, Self::FromNetdev | Self::Xdp)
     }
 }
 
-impl Work {
-    #[inline(always)]
-    fn exit(&self, exit: Exit) -> Exit {
-        settled(self.arrival.hook, exit)
+/// A packet at a hook, from beginning to end: for platforms that need not leave one program for
+/// another. `device` is where it came in or, going to a pod, will go out.
+#[inline(always)]
+pub fn handle<P: Packet, M: Maps>(
+    packet: &mut P,
+    node: &mut Node<M>,
+    work: &mut Work,
+    hook: Hook,
+    device: IfIndex,
+) -> Decision {
+    if matches!(hook, Hook::Xdp) {
+        return express(packet, node);
     }
+    let decision = start(packet, node, work, hook, device);
+    if decision.is_undecided() { stage::finish(packet, node, work) } else { decision }
 }
 
-/// What is left to choose of an exit at a hook: behind the stack, the way is settled.
+/// The fast road. A decision that is not taken is for [`Stage::FIRST`] to take, for which all is in
+/// `room`; a fragment of a connection or one whose packets are wrapped has other first stages there.
 #[inline(always)]
-fn settled(hook: Hook, exit: Exit) -> Exit {
-    if matches!(hook, Hook::ToPod) { Exit::Stack } else { exit }
-}
-
-#[inline(always)]
-fn run<P: Packet, M: Maps>(
+pub fn start<P: Packet, M: Maps>(
     packet: &mut P,
     node: &mut Node<M>,
     room: &mut impl Room,
     hook: Hook,
-    back: Exit,
+    device: IfIndex,
 ) -> Decision {
     let parsed = match parse(packet) {
         Ok(Some(parsed)) => parsed,
@@ -157,179 +138,85 @@ fn run<P: Packet, M: Maps>(
         Err(reason) => return dropped(node, reason),
     };
     let now = node.host.now();
+    let mut first = Stage::FIRST;
     if matches!(parsed.transport, Transport::Tcp | Transport::Udp)
+        && matches!(parsed.part, Part::Whole)
+        && !(hook.is_outside() && has_options(&parsed))
         && let Some(flow) = node.conntrack.get(&parsed.tuple)
         && flow.is_current(&parsed, now, node.config.epoch)
     {
-        let exit = settled(hook, flow.exit());
-        let decision = decision(flow, status(flow), exit);
-        return match translate(packet, &parsed, flow, exit) {
-            Ok(()) => decision,
-            Err(reason) => dropped(node, reason),
-        };
+        let exit = hook.settled(flow.exit());
+        if always_wrapped(flow, &parsed) {
+            first = Stage::Send;
+            if let Some(work) = room.work() {
+                work.half = flow.clone();
+                work.status = status(flow);
+            }
+        } else if !(exit.is_hop() && parsed.ttl <= 1) {
+            let decision = decision(flow, status(flow), exit);
+            return match translate(packet, &parsed, flow, exit) {
+                Ok(()) => decision,
+                Err(reason) => dropped(node, reason),
+            };
+        }
     }
-    let Some(work) = room.work() else { return Decision::untracked(Verdict::Pass) };
-    work.arrival = Arrival { hook, back, now };
-    match slow(packet, node, work) {
-        Ok(()) => work.decision,
+    if let Some(work) = room.work() {
+        work.arrival = Arrival { hook, back: hook.back(device), now };
+        work.next = first as u32;
+    }
+    Decision::undecided()
+}
+
+/// The XDP hook: packets of known connections that leave by a device, and nothing else. What it lets
+/// pass it has not touched.
+#[inline(always)]
+pub fn express<P: Packet, M: Maps>(packet: &mut P, node: &mut Node<M>) -> Decision {
+    let pass = Decision::untracked(Verdict::Pass);
+    let Ok(Some(parsed)) = parse(packet) else { return pass };
+    let tracked = matches!(parsed.transport, Transport::Tcp | Transport::Udp);
+    if !tracked || !matches!(parsed.part, Part::Whole) || has_options(&parsed) {
+        return pass;
+    }
+    let now = node.host.now();
+    let Some(flow) = node.conntrack.get(&parsed.tuple) else { return pass };
+    let Exit::Device(device) = flow.exit() else { return pass };
+    if parsed.ttl <= 1
+        || always_wrapped(flow, &parsed)
+        || !flow.is_current(&parsed, now, node.config.epoch)
+        || !packet.route(device, &flow.to)
+    {
+        return pass;
+    }
+    let decision = decision(flow, status(flow), Exit::Device(device));
+    match translate(packet, &parsed, flow, Exit::Device(device)) {
+        Ok(()) => decision,
         Err(reason) => dropped(node, reason),
     }
 }
 
-/// A packet that opens a connection, tells something new about one, or has none.
-///
-/// It is parsed again, since keeping what the fast road parsed would cost that road's packets more.
-#[inline(never)]
-fn slow<P: Packet, M: Maps>(
-    packet: &mut P,
-    node: &mut Node<M>,
-    work: &mut Work,
-) -> Result<(), DropReason> {
-    parse_again(packet, work)?;
-    work.decision = Decision::untracked(Verdict::Pass);
-    if work.parsed.tuple.destination.is_link_scope() {
-        return Ok(());
-    }
-    let tracked = matches!(work.parsed.transport, Transport::Tcp | Transport::Udp);
-    if !tracked || !connect(node, work)? {
-        return pass_on(packet, node, work);
-    }
-    send(packet, work)
-}
-
-/// Sends a packet on with the half of its connection that is in `work`.
-#[inline(never)]
-fn send<P: Packet>(packet: &mut P, work: &mut Work) -> Result<(), DropReason> {
-    let exit = work.exit(work.half.exit());
-    translate(packet, &work.parsed, &work.half, exit)?;
-    work.decision = decision(&work.half, work.status, exit);
-    Ok(())
-}
-
-#[inline(never)]
-fn parse_again<P: Packet>(packet: &P, work: &mut Work) -> Result<(), DropReason> {
-    work.parsed = parse(packet)?.ok_or(DropReason::InvalidPacket)?;
-    Ok(())
-}
-
-/// Leaves in `work.half` the half of the packet's connection, brought up to date or opened; `false`
-/// where the packet goes on without one.
+/// Whether there is more between IP header and transport header than nothing.
 #[inline(always)]
-fn connect<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<bool, DropReason> {
-    let mut opened = Status::New;
-    if let Some(flow) = find(&node.conntrack, &work.parsed.tuple) {
-        if stays(node, work, flow) {
-            work.status = status(flow);
-            let twin = go_on(node, work)?;
-            if matches!(twin, Twin::Missing) {
-                node.host.count(match conntrack::restore(&mut node.conntrack, work) {
-                    Ok(()) => Metric::RESTORED,
-                    Err(_) => Metric::RESTORE_FAILED,
-                });
-            }
-            if !matches!(twin, Twin::Lost) {
-                return Ok(true);
-            }
-        } else {
-            conntrack::close(&mut node.conntrack, &work.parsed.tuple);
-        }
-        opened = Status::Reopened;
-    }
-    work.status = opened;
-    open(node, work)
+fn has_options(parsed: &Parsed) -> bool {
+    let plain = if parsed.tuple.is_v4() { ipv4::MIN_LENGTH } else { ipv6::LENGTH };
+    parsed.l4 != parsed.l3.plus(plain)
 }
 
-/// Whether a connection goes on with this packet as it is, and is not to be opened anew.
+/// Whether each packet of the connection tells the backend's node of the frontend, and not only the one
+/// that opens it: a datagram, since the first may be lost and nobody would know.
 #[inline(always)]
-fn stays<M: Maps>(node: &Node<M>, work: &Work, flow: &Flow) -> bool {
-    let Work { parsed, arrival, .. } = work;
-    if flow.is_over(parsed, arrival.now) {
-        return false;
-    }
-    // Only the opener's packets can choose again, and only those that may open a connection: the
-    // middle of a TCP connection means nothing to another backend. A SYN asks whatever the epoch,
-    // since the packets in the middle note it without asking.
-    let syn = is_syn(parsed);
-    let may_choose = syn || flow.service == 0 || matches!(parsed.transport, Transport::Udp);
-    let original = matches!(flow.direction(), Direction::Original);
-    let unchanged = !syn && flow.epoch() == node.config.epoch;
-    !original || !may_choose || unchanged || is_fit(node, arrival.hook, parsed, flow)
-}
-
-/// Brings a connection up to date, or ends it where it turns out to be half a connection whose other
-/// half now belongs to another.
-#[inline(never)]
-fn go_on<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<Twin, DropReason> {
-    let Some(flow) = find(&node.conntrack, &work.parsed.tuple) else { return Ok(Twin::Lost) };
-    // First, since a packet that is dropped must not refresh what it belongs to.
-    ttl_after(&work.parsed, work.exit(flow.exit()))?;
-    let twin = conntrack::refresh(&mut node.conntrack, work, node.config.epoch);
-    if matches!(twin, Twin::Lost) {
-        node.conntrack.remove(&work.parsed.tuple);
-        node.host.count(Metric::REAPED);
-    }
-    Ok(twin)
-}
-
-/// Opens a connection; `false` where the packet goes on without one.
-#[inline(never)]
-fn open<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<bool, DropReason> {
-    let reset = work.parsed.flags & tcp::RST != 0;
-    let mut attempt = 0;
-    loop {
-        let selected = select(node, work, attempt)?;
-        match selected {
-            // A reset ends what is not there. One to a frontend would have to guess a backend; others
-            // go on, since the ends may know more than this node does.
-            Selected::Backend if reset => return Err(DropReason::CannotCreateFromPacket),
-            Selected::Plain if reset => return Ok(false),
-            Selected::Backend | Selected::Plain => {}
-        }
-        ttl_after(&work.parsed, work.exit(work.half.exit()))?;
-        match conntrack::open(&mut node.conntrack, work) {
-            Ok(()) => {
-                node.host.count(Metric::OPENED);
-                return Ok(true);
-            }
-            Err(InsertError::Full) => return Err(DropReason::ConntrackInsertionFailed),
-            // The packet was translated here already and has come round by the stack.
-            Err(InsertError::Exists) if !matches!(work.arrival.hook, Hook::FromPod) => {
-                return Ok(false);
-            }
-            Err(InsertError::Exists) => {}
-        }
-        attempt = attempt.wrapping_add(1);
-        if matches!(selected, Selected::Plain) || attempt >= ATTEMPTS {
-            return Err(DropReason::ConntrackTupleConflict);
+fn always_wrapped(flow: &Flow, parsed: &Parsed) -> bool {
+    match flow.wrap() {
+        Forwarding::Snat => false,
+        Forwarding::DsrIpip => matches!(flow.direction(), Direction::Original),
+        Forwarding::DsrOption | Forwarding::DsrGeneve => {
+            !matches!(parsed.transport, Transport::Tcp)
+                && matches!(flow.direction(), Direction::Original)
         }
     }
 }
-
-/// Sends a packet on without a connection: ICMP, fragments, other protocols.
-#[inline(never)]
-fn pass_on<P: Packet, M: Maps>(
-    packet: &mut P,
-    node: &Node<M>,
-    work: &mut Work,
-) -> Result<(), DropReason> {
-    let destination = &work.parsed.tuple.destination;
-    if is_frontend_address(node, work.arrival.hook, destination) {
-        return Err(match work.parsed.transport {
-            Transport::Fragment => DropReason::FragmentationNotSupported,
-            _ => DropReason::ServicePortNotFound,
-        });
-    }
-    let exit = work.exit(exit_to(node, destination, 0));
-    hop(packet, &work.parsed, exit)?;
-    work.decision = Decision::untracked(exit.verdict());
-    Ok(())
-}
-
-/// How many backends are tried for one connection when their reply tuples are taken.
-const ATTEMPTS: u32 = 4;
 
 #[inline(always)]
-fn status(flow: &Flow) -> Status {
+const fn status(flow: &Flow) -> Status {
     match flow.direction() {
         Direction::Original => Status::Established,
         Direction::Reply => Status::Reply,
@@ -337,7 +224,7 @@ fn status(flow: &Flow) -> Status {
 }
 
 #[inline(always)]
-fn decision(flow: &Flow, status: Status, exit: Exit) -> Decision {
+const fn decision(flow: &Flow, status: Status, exit: Exit) -> Decision {
     Decision::new(exit.verdict(), status, flow.service, flow.backend)
 }
 

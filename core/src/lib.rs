@@ -64,6 +64,7 @@ pub mod range;
 pub mod seam;
 pub mod select;
 pub mod service;
+pub mod snat;
 pub mod state;
 #[cfg(test)]
 mod testing;

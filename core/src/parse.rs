@@ -9,12 +9,14 @@ use crate::bytes::{Be16, Pod};
 use crate::drop_reason::DropReason;
 use crate::seam::{At, Packet};
 use crate::tuple::Tuple;
-use crate::wire::{self, ethernet, ipv4, ipv6, tcp, udp};
+use crate::wire::icmp::Class;
+use crate::wire::{self, ethernet, icmp, ipv4, ipv6, sctp, tcp, udp};
 
 /// Where the headers are and what they say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Parsed {
-    /// Addresses, ports and protocol; the ports are zero unless `transport` is TCP or UDP.
+    /// Addresses, ports and protocol. The ports are zero unless `transport` is TCP, UDP or SCTP; an echo
+    /// message has its identifier on the side of the one who asked, as a port.
     pub tuple: Tuple,
     /// Offset of the IP header.
     pub l3: At,
@@ -22,6 +24,10 @@ pub struct Parsed {
     pub l4: At,
     /// What stands at `l4`.
     pub transport: Transport,
+    /// Which part of a datagram this is.
+    pub part: Part,
+    /// Identification of the datagram of a fragment, as it lies in memory; else zero.
+    pub id: u32,
     /// The TCP flags; zero for all else.
     pub flags: u8,
     /// Time to live or hop limit.
@@ -37,6 +43,8 @@ impl Default for Parsed {
             l3: At(0),
             l4: At(0),
             transport: Transport::Other,
+            part: Part::Whole,
+            id: 0,
             flags: 0,
             ttl: 0,
             checksum: Be16::new(0),
@@ -51,12 +59,29 @@ pub enum Transport {
     Tcp,
     /// A UDP header.
     Udp,
-    /// ICMP or ICMPv6.
+    /// An SCTP header.
+    Sctp,
+    /// An echo request or reply of ICMP or ICMPv6.
+    Echo,
+    /// An error of ICMP or ICMPv6, its header whole.
+    IcmpError,
+    /// Another message of ICMP or ICMPv6.
     Icmp,
-    /// A fragment of a datagram, of whatever protocol.
+    /// No header, but the rest of a fragmented datagram, of whatever protocol.
     Fragment,
     /// Another protocol, or a source-routed packet that is not at its destination yet.
     Other,
+}
+
+/// Which part of a datagram a packet is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// Its beginning.
+    First,
+    /// A part behind the first.
+    Later,
 }
 
 /// Most 802.1Q tags in front of an IP header.
@@ -102,7 +127,11 @@ fn parse_ipv4<P: Packet>(packet: &P, l3: At) -> Result<Parsed, DropReason> {
         source: Address::v4(header.source),
         destination: Address::v4(header.destination),
         protocol: header.protocol,
-        fragment: header.fragment.get() & ipv4::FRAGMENT_BITS != 0,
+        part: part(
+            header.fragment.get() & ipv4::OFFSET_BITS,
+            header.fragment.get() & ipv4::MORE_FRAGMENTS,
+        ),
+        id: header.id.raw() as u32,
         routed: false,
         l3,
         l4,
@@ -130,7 +159,8 @@ fn parse_ipv6<P: Packet>(packet: &P, l3: At) -> Result<Parsed, DropReason> {
         source: header.source,
         destination: header.destination,
         protocol: header.next,
-        fragment: false,
+        part: Part::Whole,
+        id: 0,
         routed: false,
         l3,
         l4: l3.plus(ipv6::LENGTH),
@@ -149,7 +179,8 @@ fn parse_ipv6<P: Packet>(packet: &P, l3: At) -> Result<Parsed, DropReason> {
             ipv6::FRAGMENT => {
                 let word = u16::from_be_bytes([first, second]);
                 // Offset zero and nothing to follow is an atomic fragment (RFC 6946): a whole packet.
-                found.fragment = word & (ipv6::OFFSET_BITS | 1) != 0;
+                found.part = part(word & ipv6::OFFSET_BITS, word & 1);
+                found.id = u32::from_ne_bytes(extension.rest);
             }
             // Segments left: the packet is not at its destination yet.
             ipv6::ROUTING => found.routed = second != 0,
@@ -163,7 +194,7 @@ fn parse_ipv6<P: Packet>(packet: &P, l3: At) -> Result<Parsed, DropReason> {
         found.l4 = next;
         // Nothing that stays open from one turn to the next but protocol and offset: each flag would double
         // the paths that the kernel's verifier walks.
-        if found.fragment || found.routed {
+        if found.routed || !matches!(found.part, Part::Whole) {
             return parse_transport(packet, &found);
         }
     }
@@ -171,6 +202,15 @@ fn parse_ipv6<P: Packet>(packet: &P, l3: At) -> Result<Parsed, DropReason> {
         return Err(DropReason::InvalidExtensionHeader);
     }
     parse_transport(packet, &found)
+}
+
+#[inline(always)]
+const fn part(offset: u16, more: u16) -> Part {
+    match (offset, more) {
+        (0, 0) => Part::Whole,
+        (0, _) => Part::First,
+        _ => Part::Later,
+    }
 }
 
 /// The length of an extension header that says `words`.
@@ -189,7 +229,8 @@ struct Found {
     source: Address,
     destination: Address,
     protocol: u8,
-    fragment: bool,
+    part: Part,
+    id: u32,
     routed: bool,
     l3: At,
     l4: At,
@@ -201,7 +242,7 @@ struct Found {
 #[inline(always)]
 fn parse_transport<P: Packet>(packet: &P, found: &Found) -> Result<Parsed, DropReason> {
     let none = Be16::new(0);
-    let (transport, flags, source_port, destination_port) = if found.fragment {
+    let (transport, flags, source_port, destination_port) = if matches!(found.part, Part::Later) {
         (Transport::Fragment, 0, none, none)
     } else if found.routed {
         (Transport::Other, 0, none, none)
@@ -215,7 +256,12 @@ fn parse_transport<P: Packet>(packet: &P, found: &Found) -> Result<Parsed, DropR
                 let header = load_udp(packet, found)?;
                 (Transport::Udp, 0, header.source_port, header.destination_port)
             }
-            wire::ICMP | wire::ICMPV6 => (Transport::Icmp, 0, none, none),
+            wire::SCTP => {
+                let ports = load_sctp(packet, found)?;
+                (Transport::Sctp, 0, ports.source, ports.destination)
+            }
+            wire::ICMP if found.source.is_v4() => load_icmp(packet, found)?,
+            wire::ICMPV6 if !found.source.is_v4() => load_icmp(packet, found)?,
             _ => (Transport::Other, 0, none, none),
         }
     };
@@ -230,6 +276,8 @@ fn parse_transport<P: Packet>(packet: &P, found: &Found) -> Result<Parsed, DropR
         l3: found.l3,
         l4: found.l4,
         transport,
+        part: found.part,
+        id: if matches!(found.part, Part::Whole) { 0 } else { found.id },
         flags,
         ttl: found.ttl,
         checksum: found.checksum,
@@ -244,7 +292,9 @@ fn load_tcp<P: Packet>(packet: &P, found: &Found) -> Result<tcp::Header, DropRea
     }
     let header: tcp::Header = packet.load(found.l4).map_err(|_| invalid)?;
     let length = usize::from(header.data_offset >> 4) << 2;
-    if length < tcp::MIN_LENGTH || found.l4.plus(length) > found.end {
+    if length < tcp::MIN_LENGTH
+        || (found.l4.plus(length) > found.end && matches!(found.part, Part::Whole))
+    {
         return Err(invalid);
     }
     // The combinations that a TCP sends (RFC 9293, 3.10); the rest is for probing and confusing.
@@ -269,10 +319,43 @@ fn load_udp<P: Packet>(packet: &P, found: &Found) -> Result<udp::Header, DropRea
     }
     let header: udp::Header = packet.load(found.l4).map_err(|_| invalid)?;
     let length = usize::from(header.length.get());
-    if length < udp::LENGTH || found.l4.plus(length) > found.end {
+    // A first fragment has the length of the whole datagram.
+    if length < udp::LENGTH
+        || (found.l4.plus(length) > found.end && matches!(found.part, Part::Whole))
+    {
         return Err(invalid);
     }
     Ok(header)
+}
+
+#[inline(always)]
+fn load_sctp<P: Packet>(packet: &P, found: &Found) -> Result<udp::Ports, DropReason> {
+    let invalid = DropReason::InvalidTransportHeader;
+    if found.l4.plus(sctp::LENGTH) > found.end || found.l4.0 >= At::LIMIT - MAX_HEADER {
+        return Err(invalid);
+    }
+    packet.load(found.l4).map_err(|_| invalid)
+}
+
+/// What an ICMP message is and, of an echo, the identifier where the asker's port would be.
+#[inline(always)]
+fn load_icmp<P: Packet>(
+    packet: &P,
+    found: &Found,
+) -> Result<(Transport, u8, Be16, Be16), DropReason> {
+    let invalid = DropReason::InvalidTransportHeader;
+    if found.l4.plus(icmp::LENGTH) > found.end || found.l4.0 >= At::LIMIT - MAX_HEADER {
+        return Err(invalid);
+    }
+    let header: icmp::Header = packet.load(found.l4).map_err(|_| invalid)?;
+    let [first, second, ..] = header.rest;
+    let (id, none) = (Be16::from_raw(u16::from_ne_bytes([first, second])), Be16::new(0));
+    Ok(match Class::of(header.kind, found.source.is_v4()) {
+        Class::Request => (Transport::Echo, 0, id, none),
+        Class::Reply => (Transport::Echo, 0, none, id),
+        Class::Error => (Transport::IcmpError, 0, none, none),
+        Class::Other => (Transport::Icmp, 0, none, none),
+    })
 }
 
 /// Where an IP packet of this length ends, which is not beyond the end of the frame. Length 0 stands

@@ -50,22 +50,17 @@ impl RangeKey {
 
     /// Whether the range of this key has the address of the other.
     pub fn contains(&self, other: &Self) -> bool {
-        let bits = self.length.saturating_sub(OWNER_BITS).min(ADDRESS_BITS);
-        let (own, others) = (number(&self.address), number(&other.address));
-        let differ = own.zip(others).position(|(a, b)| a != b).unwrap_or(16);
-        let whole = (bits / 8) as usize;
-        self.owner == other.owner
-            && (differ >= whole)
-            && (bits % 8 == 0 || {
-                let last =
-                    |key: &Self| key.address.octets().get(whole).map_or(0, |b| b >> (8 - bits % 8));
-                last(self) == last(other)
-            })
+        let (own, others) = (self.address.octets(), other.address.octets());
+        let mut equal = 0_u32;
+        for (a, b) in own.into_iter().zip(others) {
+            let bits = (a ^ b).leading_zeros();
+            equal = equal.saturating_add(bits);
+            if bits != 8 {
+                break;
+            }
+        }
+        self.owner == other.owner && equal >= self.length.saturating_sub(OWNER_BITS)
     }
-}
-
-fn number(address: &Address) -> impl Iterator<Item = u8> {
-    address.octets().into_iter()
 }
 
 #[cfg(test)]

@@ -46,6 +46,15 @@ pub trait Packet {
     fn length(&self) -> usize;
     /// Copies a value out. Fails with [`DropReason::InvalidPacket`] beyond the end.
     fn load<T: Pod>(&self, at: At) -> Result<T, DropReason>;
+    /// Whether the packet can leave by this device once it has this tuple. A platform that has to know
+    /// the neighbour now writes its link addresses.
+    fn route(&mut self, device: IfIndex, to: &Tuple) -> bool;
+    /// Makes room, filled with zeroes, for so many bytes more. Fails with [`DropReason::WriteError`].
+    fn grow(&mut self, gap: Gap, bytes: usize) -> Result<(), DropReason>;
+    /// Takes so many bytes out.
+    fn shrink(&mut self, gap: Gap, bytes: usize) -> Result<(), DropReason>;
+    /// Cuts the packet off behind so many bytes.
+    fn trim(&mut self, length: usize) -> Result<(), DropReason>;
     /// Copies a value in.
     fn store<T: Pod>(&mut self, at: At, value: T) -> Result<(), DropReason>;
     /// Mends the transport checksum at this offset after addresses or ports have changed.
@@ -55,6 +64,15 @@ pub trait Packet {
     /// of addresses and not that of ports, and only the platform knows. Called last: in the kernel it
     /// makes earlier packet pointers void.
     fn mend(&mut self, checksum: At, fix: Fix) -> Result<(), DropReason>;
+}
+
+/// Where the length of a packet can change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Gap {
+    /// In front of the IP header.
+    Link,
+    /// Behind the fixed part of the IP header: 20 bytes in IPv4, 40 in IPv6.
+    Network,
 }
 
 /// A table that the datapath reads.

@@ -1,13 +1,19 @@
 //! From a frontend to a backend: service lookup and choice.
 
 use crate::address::Address;
+use crate::affinity::{Affinity, Client};
+use crate::backend::BackendId;
 use crate::conntrack::Flow;
 use crate::drop_reason::DropReason;
+use crate::endpoint::Kind;
 use crate::hash;
-use crate::hook::{Hook, Work};
-use crate::parse::{Parsed, Transport};
-use crate::seam::{Host, Lookup, Maps, Node};
-use crate::service::{Algorithm, Member, Scope, ServiceKey};
+use crate::hook::{Answer, Hook, Work};
+use crate::parse::Transport;
+use crate::range::{NOT_MASQUERADED, RangeKey, SERVICE_RANGE};
+use crate::seam::{Host, Lookup, Maps, Node, Put, Table, option};
+use crate::service::{Algorithm, Forwarding, Member, Scope, Service, ServiceKey, flag};
+use crate::snat;
+use crate::tuple::Tuple;
 use crate::verdict::{Exit, IfIndex};
 
 /// Where a new connection goes.
@@ -17,50 +23,178 @@ pub enum Selected {
     Plain,
     /// To a backend of a service.
     Backend,
+    /// To the backend that every node would choose for this tuple.
+    Consistent,
 }
 
 /// Looks a packet's destination up in the service table, chooses a backend, and writes the original
-/// half of its connection. `attempt` counts from 0 and gives an independent choice each time.
+/// half of its connection, all but the source port.
 #[inline(never)]
-pub fn select<M: Maps>(
-    node: &mut Node<M>,
-    work: &mut Work,
-    attempt: u32,
-) -> Result<Selected, DropReason> {
-    let Work { parsed, arrival, half, .. } = work;
-    let tuple = &parsed.tuple;
-    half.begin(parsed, exit_to(node, &tuple.destination, 0), arrival.now, node.config.epoch);
-    // ClusterIP is seen from a pod. What comes from elsewhere was translated where it came from.
-    if !matches!(arrival.hook, Hook::FromPod) {
+pub fn select<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<Selected, DropReason> {
+    let exit = exit_to(node, &work.parsed.tuple.destination, 0);
+    work.half.begin(&work.parsed, exit, work.arrival.now, node.config.epoch);
+    if work.frontend != Address::UNSPECIFIED {
+        let (frontend, port) = (work.frontend, work.frontend_port);
+        work.half.direct(&work.parsed.tuple, work.frontend_service, &frontend, port);
         return Ok(Selected::Plain);
     }
-    let mut key = ServiceKey::of(tuple, Scope::Internal);
-    let Some(service) = node.services.get(&key) else {
-        return if is_frontend_address(node, arrival.hook, &tuple.destination) {
-            Err(DropReason::ServicePortNotFound)
-        } else {
-            Ok(Selected::Plain)
-        };
+    // What the stack sends to a pod was translated where it came from.
+    if matches!(work.arrival.hook, Hook::ToPod) {
+        return Ok(Selected::Plain);
+    }
+    match frontend(node, work.arrival.hook, &work.parsed.tuple) {
+        Some(key) => serve(node, work, &key),
+        None => plain(node, work),
+    }
+}
+
+/// The frontend that a packet with this tuple goes to: one on the destination itself, or a node port
+/// where the destination is a node.
+#[inline(never)]
+pub fn frontend<M: Maps>(node: &Node<M>, hook: Hook, tuple: &Tuple) -> Option<ServiceKey> {
+    let mut key = ServiceKey::of(tuple, hook.scope());
+    if node.services.get(&key).is_some() {
+        return Some(key);
+    }
+    match node.endpoints.get(&tuple.destination)?.kind() {
+        // Clients outside come to this node's own ports. What they send to another one only passes by.
+        Kind::Host => {}
+        Kind::Node if matches!(hook.scope(), Scope::Internal) => {}
+        Kind::Pod | Kind::Node => return None,
+    }
+    key.address = Address::any(tuple.is_v4());
+    node.services.get(&key).map(|_| key)
+}
+
+/// Aims a connection at a backend of the service with this frontend.
+#[inline(never)]
+fn serve<M: Maps>(
+    node: &mut Node<M>,
+    work: &mut Work,
+    key: &ServiceKey,
+) -> Result<Selected, DropReason> {
+    let service = *node.services.get(key).ok_or(DropReason::ServiceBackendNotFound)?;
+    let source = work.parsed.tuple.source;
+    if service.has(flag::SOURCE_RANGES)
+        && node.ranges.get(&RangeKey::of(service.id, source)).is_none()
+    {
+        return Err(DropReason::NotInSourceRange);
+    }
+    if service.count == 0 && work.chosen == 0 {
+        let reason = DropReason::ServiceBackendNotFound;
+        if service.has(flag::ELSEWHERE) {
+            return Err(reason);
+        }
+        return Err(work.refuse(Answer::PortUnreachable, reason));
+    }
+    let id = choose(node, work, key, &service).ok_or(DropReason::ServiceBackendNotFound)?;
+    let backend = node.backends.get(&id).ok_or(DropReason::ServiceBackendNotFound)?;
+    work.half.aim(service.id, id, backend);
+    let (address, is_v4) = (backend.address, work.parsed.tuple.is_v4());
+    leave(node, work, &address);
+    if address == source {
+        // RFC 4787, REQ-9: a pod that is given itself must see another address, or it would answer
+        // itself without this node's seeing it.
+        let hairpin = if is_v4 { node.config.hairpin4 } else { node.config.hairpin6 };
+        if hairpin == Address::UNSPECIFIED {
+            return Err(DropReason::NoHairpinAddress);
+        }
+        work.half.to.source = hairpin;
+    } else if matches!(key.scope(), Scope::External) && !is_here(node, &address) {
+        match Forwarding::of(&service) {
+            Forwarding::Snat => work.half.to.source = snat::source(node, is_v4)?,
+            wrap => work.half.wrap_by(wrap),
+        }
+    }
+    let consistent = service.algorithm == Algorithm::Maglev as u8 || work.chosen != 0;
+    Ok(if consistent { Selected::Consistent } else { Selected::Backend })
+}
+
+/// Makes packets of the connection leave by the way to its backend.
+#[inline(always)]
+fn leave<M: Maps>(node: &Node<M>, work: &mut Work, backend: &Address) {
+    let uplink = match work.arrival.back {
+        Exit::Device(device) if node.config.uplink == 0 => device,
+        _ => node.config.uplink,
     };
-    if service.count == 0 {
-        return Err(DropReason::ServiceBackendNotFound);
+    work.half.leave_by(exit_to(node, backend, uplink));
+}
+
+/// The backend of a new connection.
+#[inline(never)]
+fn choose<M: Maps>(
+    node: &mut Node<M>,
+    work: &Work,
+    key: &ServiceKey,
+    service: &Service,
+) -> Option<BackendId> {
+    if work.chosen != 0 {
+        return Some(work.chosen);
+    }
+    let client = Client::new(work.parsed.tuple.source, service.id);
+    let now = work.arrival.now;
+    if service.affinity != 0
+        && let Some(affinity) = node.affinities.get(&client)
+        && let Some(backend) = affinity.backend(now, service.affinity)
+        && is_member(node, service.id, backend, key.scope())
+    {
+        affinity.touch(now);
+        return Some(backend);
     }
     let id = if service.algorithm == Algorithm::Maglev as u8 {
-        let size = node.config.maglev_size;
-        let drawn = hash::scale(hash::tuple(tuple, node.config.hash_seed, attempt), size);
-        let index = service.maglev.wrapping_mul(size).wrapping_add(drawn);
-        node.maglev.get(&index).copied()
+        node.maglev.get(&maglev_index(node, &work.parsed.tuple, key, service)).copied()
     } else {
         let drawn = hash::scale(node.host.random(), u32::from(service.count));
-        key.slot = (drawn & 0xffff) as u16;
-        key.slot = key.slot.wrapping_add(1);
-        node.services.get(&key).map(|slot| slot.backend)
-    };
-    let id = id.ok_or(DropReason::ServiceBackendNotFound)?;
-    let backend = node.backends.get(&id).ok_or(DropReason::ServiceBackendNotFound)?;
-    half.aim(service.id, id, backend);
-    half.leave_by(exit_to(node, &backend.address, node.config.uplink));
-    Ok(Selected::Backend)
+        let slot = key.slot(((drawn & 0xffff) as u16).wrapping_add(1));
+        node.services.get(&slot).map(|slot| slot.backend)
+    }?;
+    if service.affinity != 0 {
+        // Without room the client may be given another backend next time, as without affinity.
+        let _ = node.affinities.insert(&client, &Affinity::new(id, now), Put::Any);
+    }
+    Some(id)
+}
+
+/// Where in the Maglev table the backend of a connection is. The address of a node port's node is left
+/// out, and with affinity the client's port, so that all nodes give a client the same backend.
+#[inline(always)]
+fn maglev_index<M: Maps>(
+    node: &Node<M>,
+    tuple: &Tuple,
+    key: &ServiceKey,
+    service: &Service,
+) -> u32 {
+    let size = node.config.maglev_size;
+    let hash = hash::choice(tuple, &key.address, service.affinity != 0, node.config.hash_seed);
+    service.maglev.wrapping_mul(size).wrapping_add(hash::scale(hash, size))
+}
+
+/// What to do about a connection to no frontend: it goes where it says, under its own name or the
+/// node's.
+#[inline(never)]
+fn plain<M: Maps>(node: &Node<M>, work: &mut Work) -> Result<Selected, DropReason> {
+    let Work { parsed, arrival, half, .. } = work;
+    let tuple = &parsed.tuple;
+    if node.services.get(&ServiceKey::address(tuple.destination)).is_some() {
+        let key = ServiceKey::of(tuple, Scope::Internal);
+        if matches!(arrival.hook.scope(), Scope::External) && node.services.get(&key).is_some() {
+            return Err(DropReason::IsClusterIp);
+        }
+        return Err(work.refuse(Answer::PortUnreachable, DropReason::ServicePortNotFound));
+    }
+    if node.ranges.get(&RangeKey::of(SERVICE_RANGE, tuple.destination)).is_some() {
+        return Err(DropReason::ServiceAddressNotFound);
+    }
+    let masquerades = node.config.options & option::MASQUERADE != 0
+        && matches!(arrival.hook, Hook::FromPod)
+        && node.config.uplink != 0
+        && node.endpoints.get(&tuple.destination).is_none()
+        && node.ranges.get(&RangeKey::of(NOT_MASQUERADED, tuple.destination)).is_none();
+    if masquerades && let Ok(source) = snat::source(node, tuple.is_v4()) {
+        half.to.source = source;
+        half.leave_by(Exit::Device(node.config.uplink));
+    }
+    Ok(Selected::Plain)
 }
 
 /// The way to an address: to the pod if it is here, else by this device, or as the stack knows where
@@ -74,33 +208,42 @@ pub fn exit_to<M: Maps>(node: &Node<M>, address: &Address, uplink: IfIndex) -> E
     }
 }
 
+#[inline(always)]
+fn is_here<M: Maps>(node: &Node<M>, address: &Address) -> bool {
+    node.endpoints.get(address).is_some_and(crate::endpoint::Endpoint::is_here)
+}
+
 /// Whether services live on this address, on whatever port: an untranslated packet to it must not
 /// leave the node.
 #[inline(always)]
-pub fn is_frontend_address<M: Maps>(node: &Node<M>, hook: Hook, address: &Address) -> bool {
-    matches!(hook, Hook::FromPod) && node.services.get(&ServiceKey::address(*address)).is_some()
+pub fn is_frontend_address<M: Maps>(node: &Node<M>, address: &Address) -> bool {
+    node.services.get(&ServiceKey::address(*address)).is_some()
+}
+
+#[inline(always)]
+fn is_member<M: Maps>(node: &Node<M>, service: u32, backend: BackendId, scope: Scope) -> bool {
+    node.members.get(&Member { service, backend }).is_some_and(|bits| bits & scope.bit() != 0)
 }
 
 /// Whether the backend of a connection may keep it, as seen by a packet that could choose again. One
 /// without a backend is fit while its destination has not become a frontend.
-#[inline(always)]
-pub fn is_fit<M: Maps>(node: &Node<M>, hook: Hook, parsed: &Parsed, flow: &Flow) -> bool {
-    let tuple = &parsed.tuple;
-    if flow.service == 0 {
-        return !is_frontend_address(node, hook, &tuple.destination);
+#[inline(never)]
+pub fn is_fit<M: Maps>(node: &Node<M>, work: &Work, flow: &Flow) -> bool {
+    if flow.is_direct() || matches!(work.arrival.hook, Hook::ToPod) {
+        return true;
     }
-    let Some(service) = node.services.get(&ServiceKey::of(tuple, Scope::Internal)) else {
-        return false;
+    let key = frontend(node, work.arrival.hook, &work.parsed.tuple);
+    let Some(service) = key.and_then(|key| node.services.get(&key)) else {
+        return flow.service == 0 && !is_frontend_address(node, &work.parsed.tuple.destination);
     };
     if service.id != flow.service {
         return false;
     }
-    let member = Member { service: flow.service, backend: flow.backend };
-    if node.members.get(&member).is_some_and(|scopes| scopes & Scope::Internal.bit() != 0) {
+    if is_member(node, flow.service, flow.backend, work.arrival.hook.scope()) {
         return true;
     }
     // One that is going keeps its datagrams only while there is nobody to take them over.
-    matches!(parsed.transport, Transport::Udp)
+    !matches!(work.parsed.transport, Transport::Tcp)
         && service.count == 0
         && node.backends.get(&flow.backend).is_some()
 }

@@ -61,13 +61,19 @@ impl ServiceKey {
     /// The key of the master entry of the frontend that a packet with this tuple goes to.
     #[inline(always)]
     pub const fn of(tuple: &Tuple, scope: Scope) -> Self {
-        Self::frontend(tuple.destination, tuple.destination_port, tuple.protocol).scope(scope)
+        Self::frontend(tuple.destination, tuple.destination_port, tuple.protocol).seen_from(scope)
     }
 
     /// The same for another scope.
     #[inline(always)]
-    pub const fn scope(&self, scope: Scope) -> Self {
+    pub const fn seen_from(&self, scope: Scope) -> Self {
         Self { scope: scope as u8, ..*self }
+    }
+
+    /// Whose packets it is for.
+    #[inline(always)]
+    pub const fn scope(&self) -> Scope {
+        if self.scope == Scope::External as u8 { Scope::External } else { Scope::Internal }
     }
 
     /// The key of the entry that says: this address is a frontend, on whatever port.
@@ -166,7 +172,13 @@ impl Forwarding {
     /// From the value of [`Service::forwarding`].
     #[inline(always)]
     pub const fn of(service: &Service) -> Self {
-        match service.forwarding {
+        Self::from_byte(service.forwarding)
+    }
+
+    /// From its number; SNAT for what is none.
+    #[inline(always)]
+    pub const fn from_byte(byte: u8) -> Self {
+        match byte {
             1 => Self::DsrOption,
             2 => Self::DsrIpip,
             3 => Self::DsrGeneve,

@@ -6,7 +6,7 @@
 
 use crate::parse::{Parsed, Transport};
 use crate::seam::Nanos;
-use crate::wire::{TCP, tcp};
+use crate::wire::{SCTP, TCP, tcp};
 
 /// A packet in the direction of the opener, or against it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,13 +37,13 @@ const RESET: u8 = 16;
 /// What the bits amount to, and so how long an idle connection is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
-    /// TCP, not yet both ends seen.
+    /// TCP or SCTP, not yet both ends seen.
     Opening,
-    /// TCP, both ends there, at most one of them done sending.
+    /// TCP or SCTP, both ends there, at most one of them done sending.
     Established,
     /// TCP, both ends done or one of them reset it.
     Closing,
-    /// Not TCP.
+    /// UDP and ICMP.
     Datagrams,
 }
 
@@ -99,10 +99,19 @@ impl State {
         Self(bits)
     }
 
+    /// Whether an answer was seen.
+    #[inline(always)]
+    pub const fn is_answered(self) -> bool {
+        self.0 & REPLIED != 0
+    }
+
     /// What the bits amount to for a connection of this protocol.
     #[inline(always)]
     pub const fn phase(self, protocol: u8) -> Phase {
-        if protocol != TCP {
+        if protocol == SCTP {
+            // Its chunks are not looked at, so the end of an association shows only by its silence.
+            if self.0 & ASSURED != 0 { Phase::Established } else { Phase::Opening }
+        } else if protocol != TCP {
             Phase::Datagrams
         } else if self.0 & RESET != 0
             || self.0 & (FIN_ORIGINAL | FIN_REPLY) == FIN_ORIGINAL | FIN_REPLY

@@ -18,11 +18,11 @@ use crate::limit::Bucket;
 use crate::parse::{Parsed, Transport};
 use crate::range::RangeKey;
 use crate::seam::{
-    At, Config, Host, InsertError, Lookup, Maps, Metric, Nanos, Node, Packet, Put, Table,
+    At, Config, Gap, Host, InsertError, Lookup, Maps, Metric, Nanos, Node, Packet, Put, Table,
 };
 use crate::service::{Algorithm, Member, Scope, Service, ServiceKey};
 use crate::tuple::Tuple;
-use crate::verdict::Exit;
+use crate::verdict::{Exit, IfIndex};
 use crate::wire::{self, tcp};
 
 /// `tcp 10.0.0.1:1 > 10.0.0.2:2` as a tuple.
@@ -50,7 +50,7 @@ pub(crate) fn tuple(text: &str) -> Tuple {
 pub(crate) fn packet(text: &str, flags: u8) -> Parsed {
     let tuple = tuple(text);
     let transport = if tuple.protocol == wire::TCP { Transport::Tcp } else { Transport::Udp };
-    Parsed { tuple, l3: At(14), l4: At(34), transport, flags, ttl: 64, checksum: Be16::new(0) }
+    Parsed { tuple, l3: At(14), l4: At(34), transport, flags, ttl: 64, ..Parsed::default() }
 }
 
 /// A frame with right checksums.
@@ -111,6 +111,27 @@ impl Packet for Frame {
         Ok(())
     }
 
+    fn route(&mut self, _: IfIndex, _: &Tuple) -> bool {
+        true
+    }
+
+    fn grow(&mut self, gap: Gap, bytes: usize) -> Result<(), DropReason> {
+        let at = self.gap(gap);
+        self.0.splice(at..at, std::iter::repeat_n(0, bytes));
+        Ok(())
+    }
+
+    fn shrink(&mut self, gap: Gap, bytes: usize) -> Result<(), DropReason> {
+        let at = self.gap(gap);
+        self.0.drain(at..at + bytes);
+        Ok(())
+    }
+
+    fn trim(&mut self, length: usize) -> Result<(), DropReason> {
+        self.0.truncate(length);
+        Ok(())
+    }
+
     fn mend(&mut self, checksum: At, fix: Fix) -> Result<(), DropReason> {
         let field: u16 = self.load(checksum)?;
         self.store(checksum, fix.apply(field))
@@ -118,6 +139,14 @@ impl Packet for Frame {
 }
 
 impl Frame {
+    fn gap(&self, gap: Gap) -> usize {
+        match (gap, self.0[12]) {
+            (Gap::Link, _) => 14,
+            (Gap::Network, 0x08) => 34,
+            (Gap::Network, _) => 54,
+        }
+    }
+
     /// The tuple, once the headers and both checksums have been found right by full recomputation.
     pub(crate) fn checked(&self) -> Tuple {
         let parsed = crate::parse::parse(self).unwrap().unwrap();

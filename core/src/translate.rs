@@ -6,14 +6,14 @@
 //! router.
 
 use crate::bytes::Be16;
-use crate::checksum::Delta;
+use crate::checksum::{Delta, Deltas};
 use crate::conntrack::Flow;
 use crate::drop_reason::DropReason;
 use crate::parse::{Parsed, Transport};
 use crate::seam::Packet;
 use crate::tuple::Tuple;
 use crate::verdict::Exit;
-use crate::wire::{ipv4, ipv6, tcp, udp};
+use crate::wire::{icmp, ipv4, ipv6, tcp, udp};
 
 /// Gives a packet the tuple of its connection's entry and takes a hop where it leaves by one.
 #[inline(always)]
@@ -38,6 +38,39 @@ pub fn translate<P: Packet>(
         _ => parsed.l4.plus(udp::CHECKSUM),
     };
     packet.mend(checksum, flow.fix.with(matches!(parsed.transport, Transport::Udp)))
+}
+
+/// The same for every kind of packet that has a connection.
+#[inline(always)]
+pub fn translate_any<P: Packet>(
+    packet: &mut P,
+    parsed: &Parsed,
+    flow: &Flow,
+    exit: Exit,
+) -> Result<(), DropReason> {
+    let to = &flow.to;
+    match parsed.transport {
+        _ if !flow.translates() => hop(packet, parsed, exit),
+        Transport::Tcp | Transport::Udp => translate(packet, parsed, flow, exit),
+        Transport::Echo => {
+            let ttl = ttl_after(parsed, exit)?;
+            store_addresses(packet, parsed, to, ttl, flow.fix.addresses)?;
+            // The identifier stands where the asker's port would be; the other side is zero.
+            let asks = parsed.tuple.source_port.raw() != 0;
+            let id = if asks { to.source_port } else { to.destination_port };
+            packet.store(parsed.l4.plus(icmp::ID), id)?;
+            // RFC 792 has no pseudo-header, RFC 4443 has one.
+            let addresses = if to.is_v4() { Delta::NONE } else { flow.fix.addresses };
+            let fix = Deltas { addresses, ports: flow.fix.ports }.with(false);
+            packet.mend(parsed.l4.plus(icmp::CHECKSUM), fix)
+        }
+        // A later fragment has no ports and no checksum; SCTP's does not cover the addresses and its
+        // ports stay.
+        _ => {
+            let ttl = ttl_after(parsed, exit)?;
+            store_addresses(packet, parsed, to, ttl, flow.fix.addresses)
+        }
+    }
 }
 
 /// Takes a hop off a packet that is not translated, where it leaves by an exit that is one.

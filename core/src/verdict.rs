@@ -18,6 +18,11 @@ pub enum Verdict {
     Deliver(IfIndex),
     /// Out of this device, with the link addresses that the neighbour table has.
     Forward(IfIndex),
+    /// Gone, for this reason, and its sender is told so: the packet has become an ICMP error, which goes
+    /// back the way the packet came, its link addresses swapped.
+    Reject(DropReason),
+    /// The packet has become its own answer (an echo reply), which goes back in the same way.
+    Answer,
 }
 
 /// How packets of one direction of a connection leave a node; the part of a [`Verdict`] that a
@@ -98,6 +103,9 @@ const PASS: u32 = 0;
 const DROP: u32 = 1;
 const DELIVER: u32 = 2;
 const FORWARD: u32 = 3;
+const REJECT: u32 = 4;
+const ANSWER: u32 = 5;
+const UNDECIDED: u32 = 6;
 
 impl Decision {
     /// A decision about a packet of a connection.
@@ -113,6 +121,8 @@ impl Decision {
             Verdict::Drop(reason) => (DROP, reason as u32),
             Verdict::Deliver(device) => (DELIVER, device),
             Verdict::Forward(device) => (FORWARD, device),
+            Verdict::Reject(reason) => (REJECT, reason as u32),
+            Verdict::Answer => (ANSWER, 0),
         };
         Self { kind, detail, status: status as u32, service, backend }
     }
@@ -123,17 +133,36 @@ impl Decision {
         Self::new(verdict, Status::Untracked, 0, 0)
     }
 
+    /// Not taken yet: the slow road has to take it.
+    #[inline(always)]
+    pub(crate) const fn undecided() -> Self {
+        Self { kind: UNDECIDED, detail: 0, status: 0, service: 0, backend: 0 }
+    }
+
+    /// Whether the slow road has to take it. No other part of the decision means anything then.
+    #[inline(always)]
+    pub const fn is_undecided(&self) -> bool {
+        self.kind == UNDECIDED
+    }
+
     /// What to do.
     #[inline(always)]
     pub fn verdict(&self) -> Verdict {
-        match self.kind {
-            DELIVER => Verdict::Deliver(self.detail),
-            FORWARD => Verdict::Forward(self.detail),
-            DROP => match u8::try_from(self.detail).ok().and_then(DropReason::from_number) {
-                Some(reason) => Verdict::Drop(reason),
-                None => Verdict::Pass, // `new` stores no other
-            },
+        match (self.kind, self.reason()) {
+            (DELIVER, _) => Verdict::Deliver(self.detail),
+            (FORWARD, _) => Verdict::Forward(self.detail),
+            (DROP, Some(reason)) => Verdict::Drop(reason),
+            (REJECT, Some(reason)) => Verdict::Reject(reason),
+            (ANSWER, _) => Verdict::Answer,
             _ => Verdict::Pass,
+        }
+    }
+
+    /// Why the packet is gone, answered or not.
+    pub fn reason(&self) -> Option<DropReason> {
+        match self.kind {
+            DROP | REJECT => u8::try_from(self.detail).ok().and_then(DropReason::from_number),
+            _ => None,
         }
     }
 
@@ -163,8 +192,9 @@ impl Decision {
         (again == decision).then_some(decision)
     }
 
-    /// The action of a tc hook, where the platform redirects as it is told: `deliver` and `forward`
-    /// are what it does with a device. Kept apart from [`Self::verdict`], which names the drop reason.
+    /// The action of a hook, where the platform redirects as it is told: `deliver` and `forward` are what
+    /// it does with a device, `back` how it sends a packet back. Kept apart from [`Self::verdict`], which
+    /// names the drop reason.
     #[inline(always)]
     pub fn act<T>(
         &self,
@@ -172,11 +202,13 @@ impl Decision {
         drop: T,
         deliver: impl FnOnce(IfIndex) -> T,
         forward: impl FnOnce(IfIndex) -> T,
+        back: impl FnOnce() -> T,
     ) -> T {
         match self.kind {
             DROP => drop,
             DELIVER => deliver(self.detail),
             FORWARD => forward(self.detail),
+            REJECT | ANSWER => back(),
             _ => pass,
         }
     }

@@ -125,12 +125,17 @@ impl<E: Engine> Cluster<E> {
             watch.decided(node, hook, &decision);
             let step = match decision.verdict() {
                 Verdict::Drop(reason) => Step::End(Fate::Dropped(node, hook, reason)),
+                Verdict::Reject(_) | Verdict::Answer => {
+                    Step::End(self.back(node, hook, device, frame, watch))
+                }
                 // The kernel's bpf_redirect_peer leaves the link addresses as they came.
                 Verdict::Deliver(device) => Step::End(self.deliver(node, device, frame, watch)),
                 Verdict::Forward(_) => self.wire(node, frame, watch),
                 Verdict::Pass => match hook {
                     Hook::ToPod => Step::End(self.deliver(node, device, frame, watch)),
                     Hook::FromPod | Hook::FromNetdev => self.stack(node, frame, watch),
+                    Hook::ToNetdev => self.wire(node, frame, watch),
+                    Hook::Xdp => Step::Hook(node, Hook::FromNetdev, device),
                 },
             };
             (node, hook, device) = match step {
@@ -141,6 +146,22 @@ impl<E: Engine> Cluster<E> {
     }
 
     /// A packet enters the pod behind a device.
+    /// An answer goes back by the way the packet came.
+    fn back<W: Watch>(
+        &self,
+        node: NodeIndex,
+        hook: Hook,
+        device: IfIndex,
+        frame: &Frame,
+        watch: &mut W,
+    ) -> Fate {
+        match hook {
+            Hook::FromPod => self.deliver(node, device, frame, watch),
+            Hook::ToPod | Hook::ToNetdev => arrive(Place::Host(node), frame, watch),
+            Hook::FromNetdev | Hook::Xdp => arrive(Place::Outside(node), frame, watch),
+        }
+    }
+
     #[inline(always)]
     fn deliver<W: Watch>(
         &self,

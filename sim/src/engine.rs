@@ -129,11 +129,7 @@ impl Engine for SimEngine {
         let sim = self.nodes.get_mut(node).ok_or(SimError::NoNode(node))?;
         let (tables, work) = (&mut sim.0, &mut self.work);
         tables.host.now = self.now;
-        Ok(match hook {
-            Hook::FromPod => hook::from_pod(frame, tables, work, device),
-            Hook::ToPod => hook::to_pod(frame, tables, work),
-            Hook::FromNetdev => hook::from_netdev(frame, tables, work, device),
-        })
+        Ok(hook::handle(frame, tables, work, hook, device))
     }
 
     fn conntrack(&mut self, node: NodeIndex) -> Result<Vec<(Tuple, Flow)>, SimError> {

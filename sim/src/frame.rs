@@ -1,9 +1,12 @@
 //! A packet in userspace.
 
-use twinpath_core::bytes::Pod;
+use twinpath_core::bytes::{Be16, Pod};
 use twinpath_core::checksum::Fix;
 use twinpath_core::drop_reason::DropReason;
-use twinpath_core::seam::{At, Packet};
+use twinpath_core::seam::{At, Gap, Packet};
+use twinpath_core::tuple::Tuple;
+use twinpath_core::verdict::IfIndex;
+use twinpath_core::wire::{ethernet, ipv4, ipv6};
 
 /// Bytes from the Ethernet header on, and whether the transport checksum among them is complete.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -44,6 +47,20 @@ impl Frame {
     }
 }
 
+impl Frame {
+    /// Where a gap is. As in the kernel, there is none in a frame with tags.
+    fn gap(&self, gap: Gap) -> Option<usize> {
+        let ethertype: Be16 = self.load(At(ethernet::ETHERTYPE)).ok()?;
+        let fixed = match ethertype {
+            ethernet::IPV4 => ipv4::MIN_LENGTH,
+            ethernet::IPV6 => ipv6::LENGTH,
+            _ => return None,
+        };
+        let at = ethernet::LENGTH + if matches!(gap, Gap::Network) { fixed } else { 0 };
+        (at <= self.bytes.len()).then_some(at)
+    }
+}
+
 impl Packet for Frame {
     #[inline(always)]
     fn length(&self) -> usize {
@@ -60,6 +77,34 @@ impl Packet for Frame {
         let bytes = value.as_bytes();
         let place = self.bytes.get_mut(at.0..at.0 + bytes.len()).ok_or(DropReason::WriteError)?;
         place.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn route(&mut self, _: IfIndex, _: &Tuple) -> bool {
+        true
+    }
+
+    fn grow(&mut self, gap: Gap, bytes: usize) -> Result<(), DropReason> {
+        let at = self.gap(gap).ok_or(DropReason::WriteError)?;
+        self.bytes.splice(at..at, std::iter::repeat_n(0, bytes));
+        Ok(())
+    }
+
+    fn shrink(&mut self, gap: Gap, bytes: usize) -> Result<(), DropReason> {
+        let at = self.gap(gap).ok_or(DropReason::WriteError)?;
+        if self.bytes.len() < at + bytes {
+            return Err(DropReason::WriteError);
+        }
+        self.bytes.drain(at..at + bytes);
+        Ok(())
+    }
+
+    fn trim(&mut self, length: usize) -> Result<(), DropReason> {
+        if length > self.bytes.len() {
+            return Err(DropReason::WriteError);
+        }
+        self.bytes.truncate(length);
         Ok(())
     }
 

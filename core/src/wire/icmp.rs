@@ -19,3 +19,75 @@ pod! {
 
 /// Length of the header.
 pub const LENGTH: usize = 8;
+
+/// Offset of the checksum.
+pub const CHECKSUM: usize = 2;
+/// Offset of the identifier of an echo message.
+pub const ID: usize = 4;
+
+/// Types of ICMP.
+pub mod v4 {
+    /// Echo reply.
+    pub const ECHO_REPLY: u8 = 0;
+    /// Destination unreachable.
+    pub const UNREACHABLE: u8 = 3;
+    /// Echo request.
+    pub const ECHO_REQUEST: u8 = 8;
+    /// Time exceeded.
+    pub const TIME_EXCEEDED: u8 = 11;
+    /// Parameter problem.
+    pub const PARAMETER_PROBLEM: u8 = 12;
+}
+
+/// Types of ICMPv6.
+pub mod v6 {
+    /// Destination unreachable.
+    pub const UNREACHABLE: u8 = 1;
+    /// Packet too big.
+    pub const TOO_BIG: u8 = 2;
+    /// Time exceeded.
+    pub const TIME_EXCEEDED: u8 = 3;
+    /// Parameter problem.
+    pub const PARAMETER_PROBLEM: u8 = 4;
+    /// Echo request.
+    pub const ECHO_REQUEST: u8 = 128;
+    /// Echo reply.
+    pub const ECHO_REPLY: u8 = 129;
+}
+
+/// What a message is for, as far as translation cares.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Class {
+    /// An echo request.
+    Request,
+    /// An echo reply.
+    Reply,
+    /// An error, with the packet that it is about behind its header.
+    Error,
+    /// Anything else.
+    Other,
+}
+
+impl Class {
+    /// The class of a type.
+    #[inline(always)]
+    pub const fn of(kind: u8, is_v4: bool) -> Self {
+        if is_v4 {
+            match kind {
+                v4::ECHO_REQUEST => Self::Request,
+                v4::ECHO_REPLY => Self::Reply,
+                v4::UNREACHABLE | v4::TIME_EXCEEDED | v4::PARAMETER_PROBLEM => Self::Error,
+                _ => Self::Other,
+            }
+        } else {
+            match kind {
+                v6::ECHO_REQUEST => Self::Request,
+                v6::ECHO_REPLY => Self::Reply,
+                v6::UNREACHABLE | v6::TOO_BIG | v6::TIME_EXCEEDED | v6::PARAMETER_PROBLEM => {
+                    Self::Error
+                }
+                _ => Self::Other,
+            }
+        }
+    }
+}

@@ -6,8 +6,8 @@ use crate::bytes::{Be16, pod};
 pub const MIN_LENGTH: usize = 20;
 /// Offset of the time to live; protocol, checksum, source and destination follow.
 pub const TTL: usize = 8;
-/// Bits of the fragment word that say "fragment": more fragments, and an offset.
-pub const FRAGMENT_BITS: u16 = 0x3fff;
+/// Bit of the fragment word that says: more fragments follow.
+pub const MORE_FRAGMENTS: u16 = 0x2000;
 /// Bits of the fragment word with the offset, in units of 8 bytes.
 pub const OFFSET_BITS: u16 = 0x1fff;
 

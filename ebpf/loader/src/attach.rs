@@ -147,8 +147,8 @@ impl Attachment {
 /// On which side of a device a hook is.
 const fn side(hook: Hook) -> TcAttachType {
     match hook {
-        Hook::FromPod | Hook::FromNetdev => TcAttachType::Ingress,
-        Hook::ToPod => TcAttachType::Egress,
+        Hook::FromPod | Hook::FromNetdev | Hook::Xdp => TcAttachType::Ingress,
+        Hook::ToPod | Hook::ToNetdev => TcAttachType::Egress,
     }
 }
 

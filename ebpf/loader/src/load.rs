@@ -1,8 +1,9 @@
 //! Loading the programs.
 
-use aya::programs::{ProgramError, SchedClassifier};
+use aya::maps::{MapData, ProgramArray};
+use aya::programs::{Program, ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use twinpath_core::hook::Hook;
+use twinpath_core::hook::{Hook, Stage};
 use twinpath_sim::node::Limits;
 
 use crate::object;
@@ -41,8 +42,29 @@ pub enum LoadError {
     Unexpected(&'static str),
 }
 
+/// A loaded set of programs, with their maps. The slow road is there as long as this is.
+pub struct Programs {
+    ebpf: Ebpf,
+    /// The kernel empties the array when nobody holds it.
+    #[allow(dead_code)]
+    stages: ProgramArray<MapData>,
+}
+
+impl std::ops::Deref for Programs {
+    type Target = Ebpf;
+    fn deref(&self) -> &Ebpf {
+        &self.ebpf
+    }
+}
+
+impl std::ops::DerefMut for Programs {
+    fn deref_mut(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+}
+
 /// Loads the programs and their maps; one set of maps per call.
-pub fn load(options: &Options) -> Result<Ebpf, LoadError> {
+pub fn load(options: &Options) -> Result<Programs, LoadError> {
     let object = object::bytes().ok_or(LoadError::NoObject)?;
     // SAFETY: a plain system call.
     if unsafe { libc::geteuid() } != 0 {
@@ -71,12 +93,31 @@ pub fn load(options: &Options) -> Result<Ebpf, LoadError> {
         .map_max_entries("CONNTRACK6", size(limits.conntrack))
         .load(object)?;
     for hook in Hook::ALL {
-        program(&mut ebpf, hook)?.load().map_err(|error| LoadError::Program {
-            name: hook.program(),
-            error: describe(&error),
-        })?;
+        load_program(&mut ebpf, hook.program())?;
     }
-    Ok(ebpf)
+    let mut stages = match ebpf.take_map("STAGES") {
+        Some(map) => ProgramArray::try_from(map).map_err(|_| LoadError::Unexpected("STAGES"))?,
+        None => return Err(LoadError::Unexpected("STAGES")),
+    };
+    for stage in Stage::ALL {
+        let name = stage.program();
+        load_program(&mut ebpf, name)?;
+        let fd = ebpf.program(name).ok_or(LoadError::Unexpected(name))?.fd();
+        let failed = |error: String| LoadError::Program { name, error };
+        let fd = fd.map_err(|error| failed(describe(&error)))?;
+        stages.set(stage as u32, fd, 0).map_err(|error| failed(error.to_string()))?;
+    }
+    Ok(Programs { ebpf, stages })
+}
+
+fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
+    let program = ebpf.program_mut(name).ok_or(LoadError::Unexpected(name))?;
+    match program {
+        Program::SchedClassifier(program) => program.load(),
+        Program::Xdp(program) => program.load(),
+        _ => return Err(LoadError::Unexpected(name)),
+    }
+    .map_err(|error| LoadError::Program { name, error: describe(&error) })
 }
 
 /// Nanoseconds in a tick of the kernel's timer: the resolution of its coarse clock.
@@ -100,7 +141,15 @@ pub fn reload(ebpf: &mut Ebpf, hook: Hook) -> Result<(), LoadError> {
     program.load().map_err(failed)
 }
 
-/// The program of a hook.
+/// The XDP program.
+pub fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp, LoadError> {
+    let name = Hook::Xdp.program();
+    ebpf.program_mut(name)
+        .and_then(|program| program.try_into().ok())
+        .ok_or(LoadError::Unexpected(name))
+}
+
+/// The program of a hook at tc.
 pub fn program(ebpf: &mut Ebpf, hook: Hook) -> Result<&mut SchedClassifier, LoadError> {
     let name = hook.program();
     ebpf.program_mut(name)

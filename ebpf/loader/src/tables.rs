@@ -49,6 +49,7 @@ pub struct KernelTables {
     fragments: Small,
     config: Array<MapData, bytes_of!(Config)>,
     clock: Array<MapData, [u64; 3]>,
+    report: Array<MapData, [u32; 5]>,
     metrics: PerCpuArray<MapData, u64>,
     conntrack4: Connections,
     conntrack6: Connections,
@@ -167,6 +168,7 @@ impl KernelTables {
             fragments: Small::new::<Datagram, Ports>(ebpf, "FRAGMENTS", limits.fragments)?,
             config: take(ebpf, "CONFIG")?,
             clock: take(ebpf, "CLOCK")?,
+            report: take(ebpf, "REPORT")?,
             metrics: take(ebpf, "METRICS")?,
             conntrack4: Connections::new(ebpf, "CONNTRACK4", size_of::<Tuple4>(), room)?,
             conntrack6: Connections::new(ebpf, "CONNTRACK6", size_of::<Tuple>(), room)?,
@@ -226,6 +228,11 @@ impl KernelTables {
     /// Sets the virtual clock and dice.
     pub fn set_clock(&mut self, now: Nanos, seed: u64, drawn: u64) -> Result<(), TableError> {
         Ok(self.clock.set(0, [now, seed, drawn], 0)?)
+    }
+
+    /// What the last test run of the XDP program decided, in words.
+    pub fn report(&self) -> Result<[u32; 5], TableError> {
+        Ok(self.report.get(&0, 0)?)
     }
 
     /// How many numbers were drawn from the virtual dice.

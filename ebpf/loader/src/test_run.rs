@@ -3,7 +3,6 @@
 //! The programs are loaded on virtual time and seeded dice, so the same packets give the same
 //! decisions as in the simulator. Nothing is attached, no device is made.
 
-use aya::Ebpf;
 use aya::programs::{TestRun, TestRunOptions};
 use twinpath_control::diff::{Target, Write};
 use twinpath_core::conntrack::Flow;
@@ -15,7 +14,7 @@ use twinpath_sim::engine::{Engine, NodeIndex, node_seed};
 use twinpath_sim::frame::Frame;
 use twinpath_sim::node::Limits;
 
-use crate::load::{self, LoadError, Options, load};
+use crate::load::{self, LoadError, Options, Programs, load};
 use crate::tables::{KernelTables, TableError};
 
 /// Size of `struct __sk_buff`, and where its members are that matter here.
@@ -27,6 +26,9 @@ const SCRATCH: usize = 48;
 const TC_ACT_OK: u32 = 0;
 const TC_ACT_SHOT: u32 = 2;
 const TC_ACT_REDIRECT: u32 = 7;
+const XDP_DROP: u32 = 1;
+const XDP_PASS: u32 = 2;
+const XDP_TX: u32 = 3;
 
 /// One set of loaded programs and maps per node.
 pub struct TestRunEngine {
@@ -36,7 +38,7 @@ pub struct TestRunEngine {
 }
 
 struct Loaded {
-    ebpf: Ebpf,
+    ebpf: Programs,
     tables: KernelTables,
     seed: u64,
 }
@@ -141,7 +143,6 @@ impl Engine for TestRunEngine {
         frame: &mut Frame,
     ) -> Result<Decision, TestRunError> {
         let loaded = self.nodes.get_mut(node).ok_or(TestRunError::NoNode(node))?;
-        let program = load::program(&mut loaded.ebpf, hook)?;
         let mut context = [0_u8; CONTEXT];
         context[INGRESS_IFINDEX..INGRESS_IFINDEX + 4].copy_from_slice(&device.to_ne_bytes());
         let mut context_out = [0_u8; CONTEXT];
@@ -151,7 +152,15 @@ impl Engine for TestRunEngine {
         options.ctx_in = Some(&context);
         options.ctx_out = Some(&mut context_out);
         let name = hook.program();
-        let result = program.test_run(options).map_err(|error| TestRunError::Run {
+        let result = if matches!(hook, Hook::Xdp) {
+            // The context of an XDP run is another, and the device that frames come by is its default.
+            options.ctx_in = None;
+            options.ctx_out = None;
+            load::xdp(&mut loaded.ebpf)?.test_run(options)
+        } else {
+            load::program(&mut loaded.ebpf, hook)?.test_run(options)
+        };
+        let result = result.map_err(|error| TestRunError::Run {
             program: name,
             length: frame.bytes.len(),
             error,
@@ -164,12 +173,18 @@ impl Engine for TestRunEngine {
         for (word, bytes) in words.iter_mut().zip(context_out[SCRATCH..].chunks_exact(4)) {
             *word = u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
         }
+        if matches!(hook, Hook::Xdp) {
+            words = loaded.tables.report()?;
+        }
         let returned = result.return_value;
         let decision = Decision::from_words(words);
-        let expected = decision.map(|decision| match decision.verdict() {
-            Verdict::Pass => TC_ACT_OK,
-            Verdict::Drop(_) => TC_ACT_SHOT,
-            Verdict::Deliver(_) | Verdict::Forward(_) => TC_ACT_REDIRECT,
+        let expected = decision.map(|decision| match (hook, decision.verdict()) {
+            (Hook::Xdp, Verdict::Pass) => XDP_PASS,
+            (Hook::Xdp, Verdict::Drop(_)) => XDP_DROP,
+            (Hook::Xdp, _) => XDP_TX,
+            (_, Verdict::Pass) => TC_ACT_OK,
+            (_, Verdict::Drop(_)) => TC_ACT_SHOT,
+            _ => TC_ACT_REDIRECT,
         });
         match decision {
             Some(decision) if expected == Some(returned) => Ok(decision),

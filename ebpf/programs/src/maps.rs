@@ -89,6 +89,9 @@ pub(crate) fn node() -> Option<Node<KernelMaps>> {
     })
 }
 
+/// A node whose tables are the maps.
+pub(crate) type KernelNode = Node<KernelMaps>;
+
 /// Names the types below.
 pub(crate) enum KernelMaps {}
 

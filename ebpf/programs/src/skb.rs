@@ -1,11 +1,15 @@
 //! A packet in the kernel at a tc hook.
 
+use aya_ebpf::bindings::bpf_adj_room_mode::{BPF_ADJ_ROOM_MAC, BPF_ADJ_ROOM_NET};
 use aya_ebpf::bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
-use aya_ebpf::helpers::generated::{bpf_l4_csum_replace, bpf_skb_pull_data};
+use aya_ebpf::helpers::generated::{
+    bpf_l4_csum_replace, bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_pull_data,
+};
 use twinpath_core::bytes::Pod;
 use twinpath_core::checksum::{Delta, Fix};
 use twinpath_core::drop_reason::DropReason;
-use twinpath_core::seam::{At, Packet};
+use twinpath_core::seam::{At, Gap, Packet};
+use twinpath_core::tuple::Tuple;
 use twinpath_core::verdict::{Decision, IfIndex};
 
 /// The kernel's socket buffer. Packet pointers are taken anew for every access, because helpers make
@@ -18,6 +22,27 @@ impl Skb {
     pub(crate) fn ingress(&self) -> IfIndex {
         // SAFETY: the context is valid for the run of the program.
         unsafe { (*self.0).ingress_ifindex }
+    }
+
+    /// The device that the packet is at.
+    #[inline(always)]
+    pub(crate) fn device(&self) -> IfIndex {
+        // SAFETY: as above.
+        unsafe { (*self.0).ifindex }
+    }
+
+    /// Whether the packet carries this mark; none is on no packet.
+    #[inline(always)]
+    pub(crate) fn has_mark(&self, mark: u32) -> bool {
+        // SAFETY: as above.
+        mark != 0 && unsafe { (*self.0).mark } & mark == mark
+    }
+
+    /// Adds a mark to those that the packet has.
+    #[inline(always)]
+    pub(crate) fn set_mark(&self, mark: u32) {
+        // SAFETY: as above; the mark may be written at tc hooks.
+        unsafe { (*self.0).mark |= mark }
     }
 
     /// Leaves the decision where a test run finds it: in the scratch words of the packet.
@@ -67,6 +92,20 @@ fn pull(skb: *mut __sk_buff, length: usize) -> bool {
     unsafe { length <= (*skb).len as usize && bpf_skb_pull_data(skb, length as u32) == 0 }
 }
 
+/// Changes the length of the packet at a gap.
+#[inline(never)]
+fn adjust(skb: *mut __sk_buff, gap: Gap, bytes: i32) -> Result<(), DropReason> {
+    let mode = match gap {
+        Gap::Link => BPF_ADJ_ROOM_MAC,
+        Gap::Network => BPF_ADJ_ROOM_NET,
+    };
+    // SAFETY: a plain helper call.
+    match unsafe { bpf_skb_adjust_room(skb, bytes, mode, 0) } {
+        0 => Ok(()),
+        _ => Err(DropReason::WriteError),
+    }
+}
+
 impl Packet for Skb {
     #[inline(always)]
     fn length(&self) -> usize {
@@ -89,6 +128,31 @@ impl Packet for Skb {
         // SAFETY: as in `load`.
         unsafe { start.cast::<T>().write(value) };
         Ok(())
+    }
+
+    /// The kernel finds the neighbour when it sends the packet.
+    #[inline(always)]
+    fn route(&mut self, _: IfIndex, _: &Tuple) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn grow(&mut self, gap: Gap, bytes: usize) -> Result<(), DropReason> {
+        adjust(self.0, gap, bytes as i32)
+    }
+
+    #[inline(always)]
+    fn shrink(&mut self, gap: Gap, bytes: usize) -> Result<(), DropReason> {
+        adjust(self.0, gap, (bytes as i32).wrapping_neg())
+    }
+
+    #[inline(always)]
+    fn trim(&mut self, length: usize) -> Result<(), DropReason> {
+        // SAFETY: a plain helper call.
+        match unsafe { bpf_skb_change_tail(self.0, length as u32, 0) } {
+            0 => Ok(()),
+            _ => Err(DropReason::WriteError),
+        }
     }
 
     /// By the kernel's helper: only the kernel knows whether the checksum is partial.

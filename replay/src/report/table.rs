@@ -136,7 +136,10 @@ pub(super) fn packet_words(parsed: Option<&Parsed>, seen: &Seen<'_>) -> String {
     match parsed.transport {
         Transport::Tcp => format!("{} tcp {}", ends(tuple), flags(parsed.flags)),
         Transport::Udp => format!("{} udp", ends(tuple)),
-        Transport::Icmp => format!("{} > {} icmp", tuple.source, tuple.destination),
+        Transport::Sctp => format!("{} sctp", ends(tuple)),
+        Transport::Echo | Transport::IcmpError | Transport::Icmp => {
+            format!("{} > {} icmp", tuple.source, tuple.destination)
+        }
         Transport::Fragment => format!("{} > {} fragment", tuple.source, tuple.destination),
         Transport::Other => {
             format!("{} > {} proto {}", tuple.source, tuple.destination, tuple.protocol)

@@ -206,6 +206,8 @@ impl<A: Engine, B: Engine> Twin<A, B> {
             Verdict::Pass => "PASS",
             Verdict::Deliver(_) => "DELIVER",
             Verdict::Forward(_) => "FORWARD",
+            Verdict::Reject(_) => "REJECT",
+            Verdict::Answer => "ANSWER",
             Verdict::Drop(reason) => reason.name(),
         };
         let service = if decision.service == 0 { "plain" } else { "service" };

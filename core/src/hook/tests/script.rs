@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use crate::backend::{Backend, BackendId, BackendState};
 use crate::bytes::Be16;
 use crate::checksum;
-use crate::hook::{Work, from_netdev, from_pod, to_pod};
+use crate::hook::{Hook, Work, handle};
 use crate::seam::{Metric, Node};
 use crate::service::{Algorithm, Member, Scope, Service, ServiceId, ServiceKey};
 use crate::testing::{Frame, TestMaps, UPLINK, frame, node, tuple};
@@ -139,6 +139,8 @@ impl World {
         let decision = self.hand(way, &mut frame);
         let (to, hops) = match decision.verdict() {
             Verdict::Drop(reason) => return reason.name().to_string(),
+            Verdict::Reject(reason) => return format!("rejected: {}", reason.name()),
+            Verdict::Answer => return "answered".to_string(),
             Verdict::Pass => ("stack".to_string(), 0),
             Verdict::Deliver(device) => (format!("pod {device}"), 1),
             Verdict::Forward(UPLINK) => ("netdev".to_string(), 1),
@@ -193,12 +195,15 @@ impl World {
         let before: HashSet<Tuple> = self.node.conntrack.entries.keys().copied().collect();
         let (node, work) = (&mut self.node, &mut self.work);
         let decision = match way.split_once(' ').unwrap_or((way, "")) {
-            ("pod", device) => from_pod(frame, node, work, device.parse().unwrap()),
-            ("stack", _) => to_pod(frame, node, work),
-            ("netdev", _) => from_netdev(frame, node, work, UPLINK),
+            ("pod", device) => handle(frame, node, work, Hook::FromPod, device.parse().unwrap()),
+            ("stack", device) => {
+                handle(frame, node, work, Hook::ToPod, device.parse().unwrap_or(11))
+            }
+            ("netdev", _) => handle(frame, node, work, Hook::FromNetdev, UPLINK),
+            ("node", _) => handle(frame, node, work, Hook::ToNetdev, UPLINK),
             other => panic!("{other:?}"),
         };
-        if let Verdict::Drop(reason) = decision.verdict() {
+        if let Some(reason) = decision.reason() {
             let added = self.node.conntrack.entries.keys().find(|key| !before.contains(key));
             assert_eq!(added, None, "left by a packet that was dropped: {reason:?}");
         }

@@ -4,7 +4,6 @@ use std::io;
 use std::panic::resume_unwind;
 use std::time::{Duration, Instant};
 
-use aya::Ebpf;
 use twinpath_control::diff::Target;
 use twinpath_control::model::State;
 use twinpath_control::tables::{self, Names};
@@ -20,6 +19,7 @@ use twinpath_sim::topology::{PodIndex, Topology};
 use twinpath_sim::world::{Plan, Trace, World, WorldError};
 
 use crate::attach::{AttachError, Attachment, Method};
+use crate::load::Programs;
 use crate::load::{self, LoadError, load};
 use crate::tables::{KernelTables, TableError};
 use crate::veth::devices::{Namespaces, Stacks, UPLINK_NAME};
@@ -72,7 +72,7 @@ impl Default for Options {
 struct Node {
     // Before the programs: a field's drop comes in this order.
     attachments: Vec<Attachment>,
-    ebpf: Ebpf,
+    ebpf: Programs,
     tables: KernelTables,
 }
 
@@ -302,7 +302,7 @@ impl World for VethWorld {
 
 /// Attaches a node's programs, on a thread in its namespace.
 fn attach_node(
-    ebpf: &mut Ebpf,
+    ebpf: &mut Programs,
     topology: &Topology,
     node: NodeIndex,
     method: Method,

@@ -1,0 +1,162 @@
+//! The stage that finds a packet's connection, or opens one, and sends the packet on.
+
+use super::classify::{parse_again, pass_on};
+use super::stage::{Answer, Stage, Work};
+use super::{Hook, decision, status};
+use crate::address::Address;
+use crate::conntrack::{self, Flow, Twin, find, is_syn};
+use crate::drop_reason::DropReason;
+use crate::parse::Transport;
+use crate::seam::{Host, InsertError, Maps, Metric, Node, Packet, Table};
+use crate::select::{Selected, exit_to, is_fit, select};
+use crate::snat;
+use crate::state::Direction;
+use crate::translate::{translate_any, ttl_after};
+use crate::verdict::{Exit, Status};
+use crate::wire::tcp;
+
+/// The stage.
+#[inline(always)]
+pub(super) fn connect<P: Packet, M: Maps>(
+    packet: &mut P,
+    node: &mut Node<M>,
+    work: &mut Work,
+) -> Result<Stage, DropReason> {
+    if find_or_open(node, work)? { send(packet, work) } else { pass_on(packet, node, work) }
+}
+
+/// The stage that sends a packet on with the half of its connection that the fast road found.
+#[inline(always)]
+pub(super) fn resume<P: Packet>(packet: &mut P, work: &mut Work) -> Result<Stage, DropReason> {
+    parse_again(packet, work)?;
+    send(packet, work)
+}
+
+/// Sends a packet on with the half of its connection that is in `work`.
+#[inline(never)]
+fn send<P: Packet>(packet: &mut P, work: &mut Work) -> Result<Stage, DropReason> {
+    let exit = work.exit(work.half.exit());
+    translate_any(packet, &work.parsed, &work.half, exit)?;
+    work.decision = decision(&work.half, work.status, exit);
+    Ok(Stage::Done)
+}
+
+/// Leaves in `work.half` the half of the packet's connection, brought up to date or opened; `false`
+/// where the packet goes on without one.
+#[inline(always)]
+fn find_or_open<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<bool, DropReason> {
+    let mut opened = Status::New;
+    if let Some(flow) = find(&node.conntrack, &work.parsed.tuple) {
+        if stays(node, work, flow) {
+            work.status = status(flow);
+            let twin = go_on(node, work)?;
+            if matches!(twin, Twin::Missing) {
+                node.host.count(match conntrack::restore(&mut node.conntrack, work) {
+                    Ok(()) => Metric::RESTORED,
+                    Err(_) => Metric::RESTORE_FAILED,
+                });
+            }
+            if !matches!(twin, Twin::Lost) {
+                return Ok(true);
+            }
+        } else {
+            conntrack::close(&mut node.conntrack, &work.parsed.tuple);
+        }
+        opened = Status::Reopened;
+    } else if adopt(node, work) {
+        node.host.count(Metric::RESTORED);
+        work.status = status(&work.half);
+        return Ok(true);
+    }
+    work.status = opened;
+    open(node, work)
+}
+
+#[inline(always)]
+fn adopt<M: Maps>(node: &mut Node<M>, work: &mut Work) -> bool {
+    let exit = exit_to(node, &work.parsed.tuple.destination, node.config.uplink);
+    conntrack::adopt(&mut node.conntrack, work, exit, node.config.epoch)
+}
+
+/// Whether a connection goes on with this packet as it is, and is not to be opened anew.
+#[inline(always)]
+fn stays<M: Maps>(node: &Node<M>, work: &Work, flow: &Flow) -> bool {
+    let Work { parsed, arrival, .. } = work;
+    if flow.is_over(parsed, arrival.now) {
+        return false;
+    }
+    // What the node that chose the backend says comes first.
+    if work.chosen != 0 && flow.backend != work.chosen {
+        return false;
+    }
+    if work.frontend != Address::UNSPECIFIED {
+        let same =
+            flow.to.destination == work.frontend && flow.to.destination_port == work.frontend_port;
+        return flow.is_direct() && (same || !is_syn(parsed));
+    }
+    // Only the opener's packets can choose again, and only those that may open a connection: the
+    // middle of a TCP connection means nothing to another backend. A SYN asks whatever the epoch,
+    // since the packets in the middle note it without asking.
+    let syn = is_syn(parsed);
+    let datagram = matches!(parsed.transport, Transport::Udp | Transport::Echo);
+    let may_choose = syn || flow.service == 0 || datagram;
+    let original = matches!(flow.direction(), Direction::Original);
+    let unchanged = !syn && flow.epoch() == node.config.epoch;
+    !original || !may_choose || unchanged || is_fit(node, work, flow)
+}
+
+/// Brings a connection up to date, or ends it where it turns out to be half a connection whose other
+/// half now belongs to another.
+#[inline(never)]
+fn go_on<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<Twin, DropReason> {
+    let Some(flow) = find(&node.conntrack, &work.parsed.tuple) else { return Ok(Twin::Lost) };
+    // First, since a packet that is dropped must not refresh what it belongs to.
+    check_hop(work, flow.exit())?;
+    let twin = conntrack::refresh(&mut node.conntrack, work, node.config.epoch);
+    if matches!(twin, Twin::Lost) {
+        node.conntrack.remove(&work.parsed.tuple);
+        node.host.count(Metric::REAPED);
+    }
+    Ok(twin)
+}
+
+/// Opens a connection; `false` where the packet goes on without one.
+#[inline(never)]
+fn open<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<bool, DropReason> {
+    let reset = work.parsed.flags & tcp::RST != 0;
+    for _ in 0..RACES {
+        match select(node, work)? {
+            // A reset ends what is not there. One to a frontend would have to guess a backend, unless
+            // every node guesses alike; others go on, since the ends may know more than this node does.
+            Selected::Backend if reset => return Err(DropReason::CannotCreateFromPacket),
+            Selected::Plain if reset => return Ok(false),
+            Selected::Backend | Selected::Consistent | Selected::Plain => {}
+        }
+        check_hop(work, work.half.exit())?;
+        if !snat::reserve(node, work)? {
+            return Ok(false);
+        }
+        match conntrack::open(&mut node.conntrack, work) {
+            Ok(()) => {
+                node.host.count(Metric::OPENED);
+                return Ok(true);
+            }
+            Err(InsertError::Full) => return Err(DropReason::ConntrackInsertionFailed),
+            Err(InsertError::Exists) => {} // another CPU was quicker
+        }
+    }
+    Err(DropReason::ConntrackTupleConflict)
+}
+
+/// How often another CPU may take the reply tuple that was free a moment ago.
+const RACES: u32 = 3;
+
+/// Whether the packet has a hop left to leave by this exit.
+#[inline(always)]
+fn check_hop(work: &mut Work, exit: Exit) -> Result<(), DropReason> {
+    match ttl_after(&work.parsed, work.exit(exit)) {
+        Ok(_) => Ok(()),
+        Err(reason) if matches!(work.arrival.hook, Hook::ToNetdev | Hook::ToPod) => Err(reason),
+        Err(reason) => Err(work.refuse(Answer::TimeExceeded, reason)),
+    }
+}

@@ -1,0 +1,145 @@
+//! Source ports: what keeps two connections from having one reply tuple.
+//!
+//! A connection's reply tuple is the key of its reply half, so it can belong to one connection only.
+//! Usually the opener's own port does. Where it does not, or where it may not stay, another one is
+//! drawn: each draw is independent, because a search that steps on from a taken port runs into the
+//! same crowded places again and again.
+
+use crate::address::Address;
+use crate::bytes::Be16;
+use crate::conntrack::{find, gives_way, is_pair};
+use crate::drop_reason::DropReason;
+use crate::hash;
+use crate::hook::{Hook, Work};
+use crate::parse::Transport;
+use crate::seam::{Host, Lookup, Maps, Node};
+use crate::service::Forwarding;
+
+/// How many ports are tried.
+pub const TRIES: u32 = 128;
+
+/// Settles the source port of the connection in `work.half`, so that its reply tuple is its own;
+/// `false` where the packet needs no connection, since it was translated here and has come round by the
+/// stack.
+#[inline(never)]
+pub fn reserve<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<bool, DropReason> {
+    let mut key = 0;
+    let mut port = work.half.to.source_port;
+    let mut tries = 0;
+    if is_ours(node, work)
+        && work.half.to.source != work.parsed.tuple.source
+        && !may_keep(node, work, port)
+    {
+        key = node.host.random();
+        tries = 1;
+        port = draw(node, work, key, tries);
+    }
+    while tries < TRIES {
+        work.half.to.source_port = port;
+        work.twin_key = work.half.twin_key(&work.parsed.tuple);
+        let reserved = tries > 0 && is_ours(node, work) && is_reserved(node, port);
+        if !reserved && is_free(node, work) {
+            break;
+        }
+        if tries == 0 {
+            if matches!(work.arrival.hook, Hook::ToPod) {
+                return Ok(false);
+            }
+            if work.half.is_direct() {
+                return Err(DropReason::ConntrackTupleConflict);
+            }
+            share(node, work)?;
+            key = node.host.random();
+        }
+        tries = tries.wrapping_add(1);
+        port = draw(node, work, key, tries);
+    }
+    if tries >= TRIES {
+        return Err(DropReason::NoMappingForNat);
+    }
+    if matches!(work.parsed.transport, Transport::Sctp) && changes_port(work) {
+        return Err(DropReason::ChecksumCannotFollow);
+    }
+    if !work.half.is_direct() {
+        work.half.settle(&work.parsed.tuple);
+    }
+    Ok(true)
+}
+
+/// Where the client's own tuple is taken and the backend's node would answer the client directly, the
+/// answer has to come back this way after all.
+#[inline(always)]
+fn share<M: Maps>(node: &Node<M>, work: &mut Work) -> Result<(), DropReason> {
+    if matches!(work.half.wrap(), Forwarding::Snat) {
+        return Ok(());
+    }
+    work.half.wrap_by(Forwarding::Snat);
+    work.half.to.source = source(node, work.half.to.is_v4())?;
+    Ok(())
+}
+
+/// The address under which this node sends on what it translates.
+#[inline(always)]
+pub fn source<M: Maps>(node: &Node<M>, is_v4: bool) -> Result<Address, DropReason> {
+    let address = if is_v4 { node.config.address4 } else { node.config.address6 };
+    if address == Address::UNSPECIFIED { Err(DropReason::NoMappingForNat) } else { Ok(address) }
+}
+
+/// Whether the connection leaves with this node's address, whose ports the node itself uses, too.
+#[inline(always)]
+fn is_ours<M: Maps>(node: &Node<M>, work: &Work) -> bool {
+    work.half.to.source == node.config.address4 || work.half.to.source == node.config.address6
+}
+
+#[inline(always)]
+fn changes_port(work: &Work) -> bool {
+    let (to, key) = (&work.half.to, &work.parsed.tuple);
+    !work.half.is_direct()
+        && (to.source_port != key.source_port || to.destination_port != key.destination_port)
+}
+
+/// Whether the opener's own port may stay in front of the node's address. An echo's identifier may, and
+/// so may SCTP's port, which cannot change.
+#[inline(always)]
+fn may_keep<M: Maps>(node: &Node<M>, work: &Work, port: Be16) -> bool {
+    match work.parsed.transport {
+        Transport::Echo | Transport::Sctp => true,
+        _ => {
+            let number = port.get();
+            number >= node.config.ports_first
+                && number <= node.config.ports_last
+                && !is_reserved(node, port)
+        }
+    }
+}
+
+/// The port of a try, from 1 on.
+#[inline(always)]
+fn draw<M: Maps>(node: &Node<M>, work: &Work, key: u32, tries: u32) -> Be16 {
+    let (first, last) = (u32::from(node.config.ports_first), u32::from(node.config.ports_last));
+    let ports = last.wrapping_sub(first).wrapping_add(1);
+    let drawn = hash::scale(hash::tuple(&work.parsed.tuple, key, tries), ports);
+    Be16::new((first.wrapping_add(drawn) & 0xffff) as u16)
+}
+
+/// Whether the node needs the port for itself.
+#[inline(always)]
+fn is_reserved<M: Maps>(node: &Node<M>, port: Be16) -> bool {
+    let number = u32::from(port.get());
+    match node.reserved.get(&(number >> 6)) {
+        Some(word) => word.wrapping_shr(number & 63) & 1 != 0,
+        None => false,
+    }
+}
+
+/// Whether no other connection has the reply tuple in `work.twin_key`.
+#[inline(never)]
+fn is_free<M: Maps>(node: &Node<M>, work: &Work) -> bool {
+    match find(&node.conntrack, &work.twin_key) {
+        None => true,
+        Some(owner) => {
+            is_pair(owner, &work.twin_key, &work.half, &work.parsed.tuple)
+                || gives_way(owner, &work.parsed, work.arrival.now)
+        }
+    }
+}

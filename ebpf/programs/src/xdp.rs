@@ -1,0 +1,162 @@
+//! A packet in the kernel at the XDP hook, and the program there.
+
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
+use aya_ebpf::bindings::{BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup as FibLookup, xdp_md};
+use aya_ebpf::helpers::bpf_redirect;
+use aya_ebpf::helpers::generated::bpf_fib_lookup;
+use aya_ebpf::macros::{map, xdp};
+use aya_ebpf::maps::Array;
+use aya_ebpf::programs::XdpContext;
+use twinpath_core::bytes::Pod;
+use twinpath_core::checksum::Fix;
+use twinpath_core::drop_reason::DropReason;
+use twinpath_core::hook;
+use twinpath_core::seam::{At, Gap, Packet};
+use twinpath_core::tuple::Tuple;
+use twinpath_core::verdict::IfIndex;
+
+use crate::host::is_verified;
+use crate::maps::node;
+
+/// Where a test run finds the decision: this hook's packets have no scratch words.
+#[map]
+static REPORT: Array<[u32; 5]> = Array::with_max_entries(1, 0);
+
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+
+/// XDP at the node's device.
+#[xdp]
+pub fn xdp_from_netdev(context: XdpContext) -> u32 {
+    let Some(mut node) = node() else { return XDP_PASS };
+    let mut frame = Frame { context: context.ctx, out: 0 };
+    let decision = hook::express(&mut frame, &mut node);
+    if is_verified()
+        && let Some(report) = REPORT.get_ptr_mut(0)
+    {
+        // SAFETY: the pointer is to a live array element; a verified run is on one CPU.
+        unsafe { *report = decision.to_words() };
+    }
+    let out = frame.out;
+    decision.act(
+        XDP_PASS,
+        XDP_DROP,
+        |_| XDP_PASS,
+        |_| match out {
+            0 => XDP_TX,
+            // SAFETY: a plain helper call; the kernel checks the device.
+            device => unsafe { bpf_redirect(device, 0) as u32 },
+        },
+        || XDP_PASS,
+    )
+}
+
+/// The frame as the driver received it.
+struct Frame {
+    context: *mut xdp_md,
+    /// The device to leave by, where it is not the one that the frame came by.
+    out: IfIndex,
+}
+
+impl Frame {
+    /// A pointer to the bytes from `at`, `size` of them proven to be there.
+    #[inline(always)]
+    fn at(&self, at: At, size: usize) -> Option<*mut u8> {
+        let at = at.0 & (At::LIMIT - 1); // the verifier wants to see a bound
+        // SAFETY: the context is valid for the run of the program. Volatile as for packets at tc.
+        let (data, end) = unsafe {
+            (
+                core::ptr::read_volatile(&raw const (*self.context).data) as usize,
+                core::ptr::read_volatile(&raw const (*self.context).data_end) as usize,
+            )
+        };
+        let start = data + at;
+        let size = if size < 2 { 2 } else { size };
+        if start + size > end { None } else { Some(start as *mut u8) }
+    }
+}
+
+impl Packet for Frame {
+    #[inline(always)]
+    fn length(&self) -> usize {
+        // SAFETY: as above.
+        unsafe {
+            let data = core::ptr::read_volatile(&raw const (*self.context).data) as usize;
+            let end = core::ptr::read_volatile(&raw const (*self.context).data_end) as usize;
+            end - data
+        }
+    }
+
+    #[inline(always)]
+    fn load<T: Pod>(&self, at: At) -> Result<T, DropReason> {
+        let start = self.at(at, size_of::<T>()).ok_or(DropReason::InvalidPacket)?;
+        // SAFETY: the bytes are there, and any bit pattern is a value.
+        Ok(unsafe { start.cast::<T>().read() })
+    }
+
+    #[inline(always)]
+    fn store<T: Pod>(&mut self, at: At, value: T) -> Result<(), DropReason> {
+        let start = self.at(at, size_of::<T>()).ok_or(DropReason::WriteError)?;
+        // SAFETY: as in `load`.
+        unsafe { start.cast::<T>().write(value) };
+        Ok(())
+    }
+
+    /// By arithmetic: a frame from a wire has its checksum complete.
+    #[inline(always)]
+    fn mend(&mut self, checksum: At, fix: Fix) -> Result<(), DropReason> {
+        let field: u16 = self.load(checksum)?;
+        self.store(checksum, fix.apply(field))
+    }
+
+    /// Asks the kernel's tables for the neighbour, and writes its link address.
+    #[inline(always)]
+    fn route(&mut self, device: IfIndex, to: &Tuple) -> bool {
+        if is_verified() {
+            return true; // a test run has no neighbours
+        }
+        // SAFETY: a plain structure of numbers.
+        let mut lookup: FibLookup = unsafe { core::mem::zeroed() };
+        lookup.l4_protocol = to.protocol;
+        lookup.ifindex = device;
+        if to.is_v4() {
+            lookup.family = AF_INET;
+            lookup.__bindgen_anon_3.ipv4_src = to.source.low();
+            lookup.__bindgen_anon_4.ipv4_dst = to.destination.low();
+        } else {
+            lookup.family = AF_INET6;
+            lookup.__bindgen_anon_3.ipv6_src = to.source.words();
+            lookup.__bindgen_anon_4.ipv6_dst = to.destination.words();
+        }
+        // SAFETY: a plain helper call with a structure of the size given.
+        let result = unsafe {
+            bpf_fib_lookup(self.context.cast(), &raw mut lookup, size_of::<FibLookup>() as i32, 0)
+        };
+        if result != i64::from(BPF_FIB_LKUP_RET_SUCCESS) {
+            return false;
+        }
+        // SAFETY: as above.
+        let ingress = unsafe { (*self.context).ingress_ifindex };
+        if lookup.ifindex != ingress {
+            self.out = lookup.ifindex;
+        }
+        self.store(At(0), lookup.dmac).is_ok() && self.store(At(6), lookup.smac).is_ok()
+    }
+
+    // Only the fast road runs here, which leaves lengths as they are.
+
+    #[inline(always)]
+    fn grow(&mut self, _: Gap, _: usize) -> Result<(), DropReason> {
+        Err(DropReason::WriteError)
+    }
+
+    #[inline(always)]
+    fn shrink(&mut self, _: Gap, _: usize) -> Result<(), DropReason> {
+        Err(DropReason::WriteError)
+    }
+
+    #[inline(always)]
+    fn trim(&mut self, _: usize) -> Result<(), DropReason> {
+        Err(DropReason::WriteError)
+    }
+}
