@@ -17,6 +17,7 @@ use crate::wire::{ipv4, ipv6};
 mod answer;
 mod classify;
 mod connect;
+mod open;
 mod related;
 mod stage;
 mod unwrap;

@@ -1,19 +1,17 @@
-//! The stage that finds a packet's connection, or opens one, and sends the packet on.
+//! The stage that finds a packet's connection and sends the packet on.
 
-use super::classify::{parse_again, pass_on};
+use super::classify::parse_again;
 use super::stage::{Answer, Stage, Work};
 use super::{Hook, decision, status};
 use crate::address::Address;
 use crate::conntrack::{self, Flow, Twin, find, is_syn};
 use crate::drop_reason::DropReason;
 use crate::parse::Transport;
-use crate::seam::{Host, InsertError, Maps, Metric, Node, Packet, Table};
-use crate::select::{Selected, exit_to, is_fit, select};
-use crate::snat;
+use crate::seam::{Host, Maps, Metric, Node, Packet, Table};
+use crate::select::{exit_to, is_fit};
 use crate::state::Direction;
 use crate::translate::{translate_any, ttl_after};
 use crate::verdict::{Exit, Status};
-use crate::wire::tcp;
 
 /// The stage.
 #[inline(always)]
@@ -22,30 +20,31 @@ pub(super) fn connect<P: Packet, M: Maps>(
     node: &mut Node<M>,
     work: &mut Work,
 ) -> Result<Stage, DropReason> {
-    if find_or_open(node, work)? { send(packet, work) } else { pass_on(packet, node, work) }
+    if find_half(node, work)? { send(packet, work) } else { Ok(Stage::Open) }
 }
 
 /// The stage that sends a packet on with the half of its connection that the fast road found.
 #[inline(always)]
 pub(super) fn resume<P: Packet>(packet: &mut P, work: &mut Work) -> Result<Stage, DropReason> {
     parse_again(packet, work)?;
+    work.answer = Answer::None;
     send(packet, work)
 }
 
 /// Sends a packet on with the half of its connection that is in `work`.
 #[inline(never)]
-fn send<P: Packet>(packet: &mut P, work: &mut Work) -> Result<Stage, DropReason> {
+pub(super) fn send<P: Packet>(packet: &mut P, work: &mut Work) -> Result<Stage, DropReason> {
     let exit = work.exit(work.half.exit());
     translate_any(packet, &work.parsed, &work.half, exit)?;
     work.decision = decision(&work.half, work.status, exit);
     Ok(Stage::Done)
 }
 
-/// Leaves in `work.half` the half of the packet's connection, brought up to date or opened; `false`
-/// where the packet goes on without one.
+/// Leaves in `work.half` the half of the packet's connection, brought up to date; `false` where one is to
+/// be opened.
 #[inline(always)]
-fn find_or_open<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<bool, DropReason> {
-    let mut opened = Status::New;
+fn find_half<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<bool, DropReason> {
+    work.status = Status::New;
     if let Some(flow) = find(&node.conntrack, &work.parsed.tuple) {
         if stays(node, work, flow) {
             work.status = status(flow);
@@ -62,14 +61,13 @@ fn find_or_open<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<bool, Dr
         } else {
             conntrack::close(&mut node.conntrack, &work.parsed.tuple);
         }
-        opened = Status::Reopened;
+        work.status = Status::Reopened;
     } else if adopt(node, work) {
         node.host.count(Metric::RESTORED);
         work.status = status(&work.half);
         return Ok(true);
     }
-    work.status = opened;
-    open(node, work)
+    Ok(false)
 }
 
 #[inline(always)]
@@ -120,40 +118,9 @@ fn go_on<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<Twin, DropReaso
     Ok(twin)
 }
 
-/// Opens a connection; `false` where the packet goes on without one.
-#[inline(never)]
-fn open<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<bool, DropReason> {
-    let reset = work.parsed.flags & tcp::RST != 0;
-    for _ in 0..RACES {
-        match select(node, work)? {
-            // A reset ends what is not there. One to a frontend would have to guess a backend, unless
-            // every node guesses alike; others go on, since the ends may know more than this node does.
-            Selected::Backend if reset => return Err(DropReason::CannotCreateFromPacket),
-            Selected::Plain if reset => return Ok(false),
-            Selected::Backend | Selected::Consistent | Selected::Plain => {}
-        }
-        check_hop(work, work.half.exit())?;
-        if !snat::reserve(node, work)? {
-            return Ok(false);
-        }
-        match conntrack::open(&mut node.conntrack, work) {
-            Ok(()) => {
-                node.host.count(Metric::OPENED);
-                return Ok(true);
-            }
-            Err(InsertError::Full) => return Err(DropReason::ConntrackInsertionFailed),
-            Err(InsertError::Exists) => {} // another CPU was quicker
-        }
-    }
-    Err(DropReason::ConntrackTupleConflict)
-}
-
-/// How often another CPU may take the reply tuple that was free a moment ago.
-const RACES: u32 = 3;
-
 /// Whether the packet has a hop left to leave by this exit.
 #[inline(always)]
-fn check_hop(work: &mut Work, exit: Exit) -> Result<(), DropReason> {
+pub(super) fn check_hop(work: &mut Work, exit: Exit) -> Result<(), DropReason> {
     match ttl_after(&work.parsed, work.exit(exit)) {
         Ok(_) => Ok(()),
         Err(reason) if matches!(work.arrival.hook, Hook::ToNetdev | Hook::ToPod) => Err(reason),

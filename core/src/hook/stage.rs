@@ -3,7 +3,7 @@
 //! In the kernel each stage is a program of its own, reached by a tail call: it has all of the stack,
 //! and the verifier looks at it alone. In the simulator it is a function.
 
-use super::{Hook, answer, classify, connect, dropped, related, unwrap, wrap};
+use super::{Hook, answer, classify, connect, dropped, open, related, unwrap, wrap};
 use crate::address::Address;
 use crate::backend::BackendId;
 use crate::bytes::{Be16, Pod};
@@ -33,8 +33,12 @@ pub enum Stage {
     Wrap = 5,
     /// Makes a packet the answer to itself.
     Answer = 6,
+    /// Chooses where a new connection goes.
+    Open = 7,
+    /// Makes the tuples of a new connection its own.
+    Reserve = 8,
     /// The decision is in [`Work::decision`].
-    Done = 7,
+    Done = 9,
 }
 
 impl Stage {
@@ -42,7 +46,7 @@ impl Stage {
     pub const FIRST: Self = Self::Classify;
 
     /// Every stage but the end.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Classify,
         Self::Connect,
         Self::Send,
@@ -50,6 +54,8 @@ impl Stage {
         Self::Unwrap,
         Self::Wrap,
         Self::Answer,
+        Self::Open,
+        Self::Reserve,
     ];
 
     /// The name of the program that is this stage in the kernel, at tc.
@@ -62,6 +68,8 @@ impl Stage {
             Self::Unwrap => "unwrap",
             Self::Wrap => "wrap",
             Self::Answer => "answer",
+            Self::Open => "open",
+            Self::Reserve => "reserve",
             Self::Done => "done",
         }
     }
@@ -77,6 +85,8 @@ impl Stage {
             4 => Self::Unwrap,
             5 => Self::Wrap,
             6 => Self::Answer,
+            7 => Self::Open,
+            8 => Self::Reserve,
             _ => Self::Done,
         }
     }
@@ -132,6 +142,8 @@ pub struct Work {
     pub reason: DropReason,
     /// The longest packet that could have gone further, in bytes from the IP header on.
     pub mtu: u32,
+    /// How often another CPU took the reply tuple.
+    pub races: u32,
     /// Told by another node: the frontend that the packet was sent to, unspecified where it was not
     /// told; its port; its service.
     pub frontend: Address,
@@ -156,6 +168,7 @@ impl Default for Work {
             answer: Answer::None,
             reason: DropReason::InvalidPacket,
             mtu: 0,
+            races: 0,
             frontend: Address::UNSPECIFIED,
             frontend_port: Be16::new(0),
             frontend_service: 0,
@@ -202,6 +215,8 @@ pub fn run<P: Packet, M: Maps>(
         Stage::Unwrap => unwrap::unwrap(packet, node, work),
         Stage::Wrap => wrap::wrap(packet, node, work),
         Stage::Answer => answer::answer(packet, node, work),
+        Stage::Open => open::open(packet, node, work),
+        Stage::Reserve => open::reserve(packet, node, work),
         Stage::Done => Ok(Stage::Done),
     };
     match result {

@@ -92,6 +92,18 @@ pub fn answer(context: TcContext) -> i32 {
     go_on(&context, Stage::Answer)
 }
 
+/// [`Stage::Open`].
+#[classifier]
+pub fn open(context: TcContext) -> i32 {
+    go_on(&context, Stage::Open)
+}
+
+/// [`Stage::Reserve`].
+#[classifier]
+pub fn reserve(context: TcContext) -> i32 {
+    go_on(&context, Stage::Reserve)
+}
+
 /// A hook: the fast road, and the way to the slow one.
 #[inline(always)]
 fn enter(context: &TcContext, hook: Hook) -> i32 {
@@ -153,10 +165,9 @@ fn act(skb: &Skb, node: &KernelNode, decision: &Decision, hook: Hook) -> i32 {
         },
         || {
             skb.set_mark(mark);
-            let (device, flags) = match hook {
-                Hook::ToPod | Hook::ToNetdev => (skb.device(), u64::from(BPF_F_INGRESS)),
-                _ => (skb.ingress(), 0),
-            };
+            let (device, ingress) = (skb.device(), skb.ingress());
+            let (device, flags) =
+                if is_egress(hook) { (device, u64::from(BPF_F_INGRESS)) } else { (ingress, 0) };
             // SAFETY: as above.
             unsafe { bpf_redirect(device, flags) as i32 }
         },

@@ -20,15 +20,17 @@ impl Skb {
     /// The device that the packet has come by.
     #[inline(always)]
     pub(crate) fn ingress(&self) -> IfIndex {
+        // Volatile, since the kernel's verifier refuses a pointer into the context that was computed, to
+        // one field or another.
         // SAFETY: the context is valid for the run of the program.
-        unsafe { (*self.0).ingress_ifindex }
+        unsafe { core::ptr::read_volatile(&raw const (*self.0).ingress_ifindex) }
     }
 
     /// The device that the packet is at.
     #[inline(always)]
     pub(crate) fn device(&self) -> IfIndex {
         // SAFETY: as above.
-        unsafe { (*self.0).ifindex }
+        unsafe { core::ptr::read_volatile(&raw const (*self.0).ifindex) }
     }
 
     /// Whether the packet carries this mark; none is on no packet.

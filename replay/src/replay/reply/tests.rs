@@ -65,6 +65,7 @@ proptest! {
         let mut flow = Flow::zeroed();
         flow.begin(&Parsed { tuple: request, ..reply }, Exit::Stack, 0, 1);
         flow.aim(1, 1, &backend);
+        flow.settle(&request);
         let tuple = flow.to.reverse();
         flow.turn(&request, Exit::Device(2));
 

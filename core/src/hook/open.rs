@@ -1,0 +1,60 @@
+//! The stages that open a connection: one chooses where it goes, the next makes its tuples its own.
+
+use super::classify::pass_on;
+use super::connect::{check_hop, send};
+use super::stage::{Stage, Work};
+use crate::conntrack;
+use crate::drop_reason::DropReason;
+use crate::seam::{Host, InsertError, Maps, Metric, Node, Packet};
+use crate::select::{Selected, select};
+use crate::snat;
+use crate::wire::tcp;
+
+/// The stage that chooses.
+#[inline(always)]
+pub(super) fn open<P: Packet, M: Maps>(
+    packet: &mut P,
+    node: &mut Node<M>,
+    work: &mut Work,
+) -> Result<Stage, DropReason> {
+    let selected = select(node, work)?;
+    if work.parsed.flags & tcp::RST != 0 {
+        match selected {
+            // A reset ends what is not there. One to a frontend would have to guess a backend, unless
+            // every node guesses alike; others go on, since the ends may know more than this node does.
+            Selected::Backend => return Err(DropReason::CannotCreateFromPacket),
+            Selected::Plain => return pass_on(packet, node, work),
+            Selected::Consistent => {}
+        }
+    }
+    check_hop(work, work.half.exit())?;
+    work.races = 0;
+    Ok(Stage::Reserve)
+}
+
+/// How often another CPU may take the reply tuple that was free a moment ago.
+const RACES: u32 = 3;
+
+/// The stage that settles the tuples and writes the connection.
+#[inline(always)]
+pub(super) fn reserve<P: Packet, M: Maps>(
+    packet: &mut P,
+    node: &mut Node<M>,
+    work: &mut Work,
+) -> Result<Stage, DropReason> {
+    if !snat::reserve(node, work)? {
+        return pass_on(packet, node, work);
+    }
+    match conntrack::open(&mut node.conntrack, work) {
+        Ok(()) => {
+            node.host.count(Metric::OPENED);
+            send(packet, work)
+        }
+        Err(InsertError::Full) => Err(DropReason::ConntrackInsertionFailed),
+        Err(InsertError::Exists) if work.races >= RACES => Err(DropReason::ConntrackTupleConflict),
+        Err(InsertError::Exists) => {
+            work.races = work.races.wrapping_add(1);
+            Ok(Stage::Reserve)
+        }
+    }
+}
