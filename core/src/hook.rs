@@ -6,7 +6,7 @@
 
 use crate::conntrack::Flow;
 use crate::drop_reason::DropReason;
-use crate::parse::{Parsed, Part, Transport, parse};
+use crate::parse::{Parsed, Quick, Transport, quick};
 use crate::seam::{Host, Lookup, Maps, Metric, Node, Packet, Room};
 use crate::service::{Forwarding, Scope};
 use crate::state::Direction;
@@ -124,7 +124,7 @@ pub fn handle<P: Packet, M: Maps>(
 }
 
 /// The fast road. A decision that is not taken is for [`Stage::FIRST`] to take, for which all is in
-/// `room`; a fragment of a connection or one whose packets are wrapped has other first stages there.
+/// `room`; or for another stage, where the packet's connection is known already.
 #[inline(always)]
 pub fn start<P: Packet, M: Maps>(
     packet: &mut P,
@@ -133,36 +133,39 @@ pub fn start<P: Packet, M: Maps>(
     hook: Hook,
     device: IfIndex,
 ) -> Decision {
-    let parsed = match parse(packet) {
-        Ok(Some(parsed)) => parsed,
-        Ok(None) => return Decision::untracked(Verdict::Pass),
-        Err(reason) => return dropped(node, reason),
-    };
     let now = node.host.now();
-    let mut first = Stage::FIRST;
-    if matches!(parsed.transport, Transport::Tcp | Transport::Udp)
-        && matches!(parsed.part, Part::Whole)
-        && !(hook.is_outside() && has_options(&parsed))
-        && let Some(flow) = node.conntrack.get(&parsed.tuple)
-        && flow.is_current(&parsed, now, node.config.epoch)
-    {
-        let exit = hook.settled(flow.exit());
-        if always_wrapped(flow, &parsed) {
-            first = Stage::Send;
-            if let Some(work) = room.work() {
-                work.half = flow.clone();
-                work.status = status(flow);
-            }
-        } else if !(exit.is_hop() && parsed.ttl <= 1) {
-            let decision = decision(flow, status(flow), exit);
-            return match translate(packet, &parsed, flow, exit) {
-                Ok(()) => decision,
-                Err(reason) => dropped(node, reason),
-            };
-        }
+    let arrival = Arrival { hook, back: hook.back(device), now };
+    let parsed = match quick(packet) {
+        Quick::Plain(parsed) => parsed,
+        Quick::Foreign => return Decision::untracked(Verdict::Pass),
+        Quick::Other => return later(room, arrival, Stage::FIRST),
+    };
+    let Some(flow) = node.conntrack.get(&parsed.tuple) else {
+        return later(room, arrival, Stage::FIRST);
+    };
+    let exit = hook.settled(flow.exit());
+    if !flow.is_current(&parsed, now, node.config.epoch) || (exit.is_hop() && parsed.ttl <= 1) {
+        return later(room, arrival, Stage::FIRST);
     }
+    if always_wrapped(flow, &parsed) {
+        if let Some(work) = room.work() {
+            work.half = flow.clone();
+            work.status = status(flow);
+        }
+        return later(room, arrival, Stage::Send);
+    }
+    let decision = decision(flow, status(flow), exit);
+    match translate(packet, &parsed, flow, exit) {
+        Ok(()) => decision,
+        Err(reason) => dropped(node, reason),
+    }
+}
+
+/// Leaves the decision to the slow road, from this stage on.
+#[inline(always)]
+fn later(room: &mut impl Room, arrival: Arrival, first: Stage) -> Decision {
     if let Some(work) = room.work() {
-        work.arrival = Arrival { hook, back: hook.back(device), now };
+        work.arrival = arrival;
         work.next = first as u32;
     }
     Decision::undecided()
@@ -173,11 +176,7 @@ pub fn start<P: Packet, M: Maps>(
 #[inline(always)]
 pub fn express<P: Packet, M: Maps>(packet: &mut P, node: &mut Node<M>) -> Decision {
     let pass = Decision::untracked(Verdict::Pass);
-    let Ok(Some(parsed)) = parse(packet) else { return pass };
-    let tracked = matches!(parsed.transport, Transport::Tcp | Transport::Udp);
-    if !tracked || !matches!(parsed.part, Part::Whole) || has_options(&parsed) {
-        return pass;
-    }
+    let Quick::Plain(parsed) = quick(packet) else { return pass };
     let now = node.host.now();
     let Some(flow) = node.conntrack.get(&parsed.tuple) else { return pass };
     let Exit::Device(device) = flow.exit() else { return pass };

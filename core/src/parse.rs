@@ -12,6 +12,10 @@ use crate::tuple::Tuple;
 use crate::wire::icmp::Class;
 use crate::wire::{self, ethernet, icmp, ipv4, ipv6, sctp, tcp, udp};
 
+mod quick;
+
+pub use quick::{Quick, quick};
+
 /// Where the headers are and what they say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Parsed {

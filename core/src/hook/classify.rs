@@ -21,9 +21,11 @@ pub(super) fn classify<P: Packet, M: Maps>(
     node: &mut Node<M>,
     work: &mut Work,
 ) -> Result<Stage, DropReason> {
-    parse_again(packet, work)?;
     work.decision = Decision::untracked(Verdict::Pass);
     work.answer = Answer::None;
+    if !parse_again(packet, work)? {
+        return Ok(Stage::Done);
+    }
     work.frontend = Address::UNSPECIFIED;
     work.chosen = 0;
     if work.parsed.tuple.destination.is_link_scope() {
@@ -55,11 +57,12 @@ pub(super) fn sort<P: Packet, M: Maps>(
     }
 }
 
-/// Parses the packet into `work`.
+/// Parses the packet into `work`; `false` where it is no IP.
 #[inline(never)]
-pub(super) fn parse_again<P: Packet>(packet: &P, work: &mut Work) -> Result<(), DropReason> {
-    work.parsed = parse(packet)?.ok_or(DropReason::InvalidPacket)?;
-    Ok(())
+pub(super) fn parse_again<P: Packet>(packet: &P, work: &mut Work) -> Result<bool, DropReason> {
+    let Some(parsed) = parse(packet)? else { return Ok(false) };
+    work.parsed = parsed;
+    Ok(true)
 }
 
 /// Remembers the ports of a datagram of which this is the first fragment. Where there is no room the
