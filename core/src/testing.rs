@@ -31,12 +31,18 @@ pub(crate) fn tuple(text: &str) -> Tuple {
     let protocol = match words.next() {
         Some("tcp") => wire::TCP,
         Some("udp") => wire::UDP,
+        Some("sctp") => wire::SCTP,
+        Some("echo") => wire::ICMP, // of its family, see below
         other => panic!("protocol {other:?}"),
     };
     let mut end = || -> SocketAddr { words.next().unwrap().parse().unwrap() };
     let source = end();
     let mut rest = text.split(" > ");
     let destination: SocketAddr = rest.nth(1).unwrap().parse().unwrap();
+    let protocol = match protocol {
+        wire::ICMP if source.is_ipv6() => wire::ICMPV6,
+        protocol => protocol,
+    };
     Tuple::new(
         protocol,
         source.ip().into(),
@@ -49,12 +55,23 @@ pub(crate) fn tuple(text: &str) -> Tuple {
 /// A parsed packet with this tuple.
 pub(crate) fn packet(text: &str, flags: u8) -> Parsed {
     let tuple = tuple(text);
-    let transport = if tuple.protocol == wire::TCP { Transport::Tcp } else { Transport::Udp };
+    let transport = match tuple.protocol {
+        wire::TCP => Transport::Tcp,
+        wire::UDP => Transport::Udp,
+        wire::SCTP => Transport::Sctp,
+        _ => Transport::Echo,
+    };
     Parsed { tuple, l3: At(14), l4: At(34), transport, flags, ttl: 64, ..Parsed::default() }
 }
 
 /// A frame with right checksums.
 pub(crate) fn frame(text: &str, flags: u8) -> Frame {
+    frame_with(text, flags, b"payload")
+}
+
+/// The same with another payload. Of an echo, the port that is not zero is the identifier: the source's
+/// of a request, the destination's of a reply.
+pub(crate) fn frame_with(text: &str, flags: u8, payload: &[u8]) -> Frame {
     let tuple = tuple(text);
     let source = std::net::IpAddr::from(tuple.source);
     let (sport, dport) = (tuple.source_port.get(), tuple.destination_port.get());
@@ -69,7 +86,6 @@ pub(crate) fn frame(text: &str, flags: u8) -> Frame {
         _ => panic!("mixed families"),
     };
     let mut bytes = Vec::new();
-    let payload = b"payload";
     if tuple.protocol == wire::TCP {
         let mut step = builder.tcp(sport, dport, 1, 1024);
         if flags & tcp::SYN != 0 {
@@ -85,10 +101,37 @@ pub(crate) fn frame(text: &str, flags: u8) -> Frame {
             step = step.ack(2);
         }
         step.write(&mut bytes, payload).unwrap();
-    } else {
+    } else if tuple.protocol == wire::SCTP {
+        let mut message = [sport.to_be_bytes(), dport.to_be_bytes()].concat();
+        message.extend([1, 2, 3, 4, 0, 0, 0, 0]); // verification tag, checksum
+        message.extend(payload);
+        let sum = crc32c(&message).to_le_bytes();
+        message[8..12].copy_from_slice(&sum);
+        builder.write(&mut bytes, etherparse::IpNumber::SCTP, &message).unwrap();
+    } else if tuple.protocol == wire::UDP {
         builder.udp(sport, dport).write(&mut bytes, payload).unwrap();
+    } else {
+        let result = match (tuple.is_v4(), sport) {
+            (true, 0) => builder.icmpv4_echo_reply(dport, 1).write(&mut bytes, payload),
+            (true, id) => builder.icmpv4_echo_request(id, 1).write(&mut bytes, payload),
+            (false, 0) => builder.icmpv6_echo_reply(dport, 1).write(&mut bytes, payload),
+            (false, id) => builder.icmpv6_echo_request(id, 1).write(&mut bytes, payload),
+        };
+        result.unwrap();
     }
     Frame(bytes)
+}
+
+/// The checksum of SCTP (RFC 9260, appendix A), bit by bit.
+fn crc32c(bytes: &[u8]) -> u32 {
+    let mut crc = u32::MAX;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ if crc & 1 == 1 { 0x82f6_3b78 } else { 0 };
+        }
+    }
+    !crc
 }
 
 /// A packet in a vector, its checksum complete.
@@ -153,6 +196,17 @@ impl Frame {
         let (l3, l4) = (parsed.l3.0, parsed.l4.0);
         if parsed.tuple.is_v4() {
             assert_eq!(checksum::sum(&self.0[l3..l3 + 20]), 0xffff, "IPv4 header checksum");
+        }
+        if parsed.tuple.protocol == wire::SCTP {
+            let mut message = self.0[l4..].to_vec();
+            message[8..12].fill(0);
+            let sum = crc32c(&message).to_le_bytes();
+            assert_eq!(self.0[l4 + 8..l4 + 12], sum, "checksum of SCTP");
+            return parsed.tuple;
+        }
+        if parsed.tuple.protocol == wire::ICMP {
+            assert_eq!(checksum::sum(&self.0[l4..]), 0xffff, "checksum of ICMP");
+            return parsed.tuple;
         }
         let mut pseudo = Vec::new();
         let address = if parsed.tuple.is_v4() { 12..20 } else { 8..40 };

@@ -20,6 +20,7 @@ fn aimed(text: &str, backend: &str) -> Flow {
     let to: std::net::SocketAddr = backend.parse().unwrap();
     let (address, port) = (to.ip().into(), Be16::new(to.port()));
     half.aim(7, 3, &Backend::new(address, port, half.to.protocol, BackendState::Active));
+    half.settle(&tuple(text));
     half.leave_by(Exit::Device(2));
     half
 }
@@ -54,24 +55,25 @@ fn the_twin() {
         reply.turn(&key, Exit::Pod(10));
 
         // As the head of this file's module draws it.
-        assert_eq!(original.twin_key(), original.to.reverse());
+        assert_eq!(original.twin_key(&key), original.to.reverse());
         assert_eq!(reply.to, key.reverse());
-        assert_eq!(reply.twin_key(), key);
+        let reply_key = original.twin_key(&key);
+        assert_eq!(reply.twin_key(&reply_key), key);
         assert_eq!(reply.direction(), Direction::Reply);
         assert_eq!(reply.exit(), Exit::Pod(10));
         assert_eq!(reply.fix, original.fix.inverse());
         assert_eq!((reply.service, reply.backend), (original.service, original.backend));
 
-        assert!(reply.is_twin_of(&key));
-        assert!(original.is_twin_of(&original.twin_key()));
-        assert!(!original.is_twin_of(&key));
+        assert!(reply.is_twin_of(&reply_key, &key));
+        assert!(original.is_twin_of(&key, &reply_key));
+        assert!(!original.is_twin_of(&key, &key));
         let mut stranger = key;
         stranger.source_port = Be16::new(2);
-        assert!(!reply.is_twin_of(&stranger));
+        assert!(!reply.is_twin_of(&reply_key, &stranger));
 
         // Turning twice is the identity.
         let mut again = reply;
-        again.turn(&original.twin_key(), original.exit());
+        again.turn(&reply_key, original.exit());
         assert_eq!(again, original);
     }
 }
@@ -89,9 +91,10 @@ proptest! {
         let mut half = Flow::zeroed();
         half.begin(&opener, exit, NOW, 1);
         half.aim(7, 3, &Backend::new(address(backend), target, wire::UDP, BackendState::Active));
+        half.settle(&key);
         let mut twice = half.clone();
         twice.turn(&key, Exit::Pod(9));
-        twice.turn(&half.twin_key(), exit);
+        twice.turn(&half.twin_key(&key), exit);
         for delta in [&mut half.fix.addresses, &mut half.fix.ports] {
             delta.0 = if delta.0 == 0xffff { 0 } else { delta.0 };
         }
@@ -172,8 +175,9 @@ fn opened(table: &mut Map<Tuple, Flow>, text: &str, backend: &str) -> Result<(),
     if result.is_ok() {
         assert_eq!(work.half, half, "the original half is what goes on");
         assert_eq!(table.entries[&tuple(text)], half);
-        assert!(table.entries[&half.twin_key()].is_twin_of(&tuple(text)));
-        assert_eq!(table.entries[&half.twin_key()].exit(), Exit::Pod(10));
+        let twin_key = half.twin_key(&tuple(text));
+        assert!(is_pair(&table.entries[&twin_key], &twin_key, &half, &tuple(text)));
+        assert_eq!(table.entries[&twin_key].exit(), Exit::Pod(10));
     }
     result
 }

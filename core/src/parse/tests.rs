@@ -6,7 +6,7 @@ mod ipv6;
 mod random;
 mod transport;
 
-use super::{Parsed, Transport, parse};
+use super::{Parsed, Part, Transport, parse};
 use crate::drop_reason::DropReason;
 use crate::testing::Frame;
 use crate::wire;

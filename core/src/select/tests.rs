@@ -11,13 +11,10 @@ const V4: &str = "tcp 10.244.1.10:1 > 10.96.0.80:80";
 const V6: &str = "udp [fd00:244:1::10]:1 > [fd00:96::80]:80";
 
 /// What is selected for a packet, and the half that is written.
-fn selected(
-    node: &mut Node<TestMaps>,
-    text: &str,
-    attempt: u32,
-) -> (Result<Selected, DropReason>, Flow) {
+fn selected(node: &mut Node<TestMaps>, text: &str) -> (Result<Selected, DropReason>, Flow) {
     let mut work = work(packet(text, tcp::SYN), 5);
-    let result = select(node, &mut work, attempt);
+    let result = select(node, &mut work);
+    work.half.settle(&work.parsed.tuple);
     (result, work.half)
 }
 
@@ -38,7 +35,7 @@ fn each_slot() {
     ] {
         let mut node = node();
         node.host.draws = vec![draw];
-        let (result, half) = selected(&mut node, text, 0);
+        let (result, half) = selected(&mut node, text);
         assert_eq!(result, Ok(Selected::Backend));
         assert_eq!(
             (half.to, half.service, half.backend, half.exit(), half.translates()),
@@ -62,7 +59,7 @@ fn random_is_even() {
     let mut bins = [0_u32; 10];
     for i in 0..50_000 {
         node.host.draws = vec![hash::random(1, i)];
-        bins[selected(&mut node, V4, 0).1.backend as usize - 101] += 1;
+        bins[selected(&mut node, V4).1.backend as usize - 101] += 1;
     }
     let chi_square: f64 = bins.iter().map(|n| (f64::from(*n) - 5000.0).powi(2) / 5000.0).sum();
     assert!(chi_square < 27.9, "{bins:?}");
@@ -84,23 +81,22 @@ fn maglev_chooses_by_the_tuple() {
     let mut node = maglev();
     for port in 1..200 {
         let text = format!("tcp 10.244.1.10:{port} > 10.96.0.80:80");
-        for attempt in 0..4 {
-            let index = hash::scale(hash::tuple(&tuple(&text), 0, attempt), 7);
-            let expected = [1, 2, 1, 2, 1, 2, 1][index as usize];
-            node.host.draws = vec![port]; // not looked at
-            let (result, half) = selected(&mut node, &text, attempt);
-            assert_eq!((result, half.backend), (Ok(Selected::Backend), expected), "{text}");
-            assert_eq!(node.host.draws, [port]);
-        }
+        let index = hash::scale(hash::tuple(&tuple(&text), 0, 0), 7);
+        let expected = [1, 2, 1, 2, 1, 2, 1][index as usize];
+        node.host.draws = vec![port]; // not looked at
+        let (result, half) = selected(&mut node, &text);
+        assert_eq!((result, half.backend), (Ok(Selected::Consistent), expected), "{text}");
+        assert_eq!(node.host.draws, [port]);
     }
 }
 
 #[test]
-fn maglev_by_attempt_and_by_seed() {
+fn maglev_by_seed() {
     let mut node = maglev();
     let mut choices = |seed| {
         node.config.hash_seed = seed;
-        (0..16).map(|attempt| selected(&mut node, V4, attempt).1.backend).collect::<Vec<_>>()
+        let text = |port| format!("tcp 10.244.1.10:{port} > 10.96.0.80:80");
+        (1..17).map(|port| selected(&mut node, &text(port)).1.backend).collect::<Vec<_>>()
     };
     let first = choices(0);
     assert!(first.contains(&1) && first.contains(&2), "{first:?}");
@@ -136,7 +132,7 @@ fn no_backend() {
     for (name, change) in cases {
         let mut node = node();
         change(&mut node);
-        let result = selected(&mut node, V4, 0).0;
+        let result = selected(&mut node, V4).0;
         assert_eq!(result, Err(DropReason::ServiceBackendNotFound), "{name}");
     }
 }
@@ -149,14 +145,14 @@ fn no_service() {
         ("tcp 10.244.1.10:1 > 10.96.0.80:81", Err(DropReason::ServicePortNotFound), Exit::Stack),
         ("tcp 10.244.1.10:1 > 10.96.0.81:80", Ok(Selected::Plain), Exit::Stack),
     ] {
-        let (result, half) = selected(&mut node(), text, 0);
+        let (result, half) = selected(&mut node(), text);
         assert_eq!((result, half.exit(), half.translates()), (expected, exit, false), "{text}");
         assert_eq!((half.to, half.service, half.backend), (tuple(text), 0, 0));
     }
     // A service on TCP is none on UDP.
     let mut node = node();
     node.services.entries.retain(|key, _| key.protocol != TCP);
-    assert_eq!(selected(&mut node, V4, 0).0, Err(DropReason::ServicePortNotFound));
+    assert_eq!(selected(&mut node, V4).0, Err(DropReason::ServicePortNotFound));
 }
 
 #[test]
@@ -173,10 +169,9 @@ fn ways_out() {
 }
 
 #[test]
-fn frontends_are_known_to_pods_only() {
+fn addresses_of_frontends() {
     let node = node();
     let (vip, other) = (tuple(V4).destination, tuple(V4).source);
-    let seen = |address| Hook::ALL.map(|hook| is_frontend_address(&node, hook, &address));
-    assert_eq!(seen(vip), [true, false, false]);
-    assert_eq!(seen(other), [false, false, false]);
+    assert!(is_frontend_address(&node, &vip));
+    assert!(!is_frontend_address(&node, &other));
 }

@@ -7,8 +7,10 @@ use crate::backend::{Backend, BackendState};
 use crate::bytes::Pod;
 use crate::checksum::Fix;
 use crate::parse::parse;
-use crate::seam::At;
+use crate::seam::{At, Gap};
 use crate::testing::{Frame, frame};
+use crate::tuple::Tuple;
+use crate::verdict::IfIndex;
 use crate::wire::tcp::SYN;
 
 /// A packet that notes what is done to it and can be written to so many times.
@@ -41,6 +43,25 @@ impl Packet for Noted {
         self.frame.store(at, value)
     }
 
+    fn route(&mut self, device: IfIndex, to: &Tuple) -> bool {
+        self.frame.route(device, to)
+    }
+
+    fn grow(&mut self, gap: Gap, bytes: usize) -> Result<(), DropReason> {
+        self.write("grow")?;
+        self.frame.grow(gap, bytes)
+    }
+
+    fn shrink(&mut self, gap: Gap, bytes: usize) -> Result<(), DropReason> {
+        self.write("shrink")?;
+        self.frame.shrink(gap, bytes)
+    }
+
+    fn trim(&mut self, length: usize) -> Result<(), DropReason> {
+        self.write("trim")?;
+        self.frame.trim(length)
+    }
+
     fn mend(&mut self, checksum: At, fix: Fix) -> Result<(), DropReason> {
         self.write("mend")?;
         self.frame.mend(checksum, fix)
@@ -63,6 +84,7 @@ fn aimed(text: &str, backend: &str, writes: usize) -> (Noted, Parsed, Flow) {
     let address = backend.parse::<std::net::IpAddr>().unwrap().into();
     let protocol = parsed.tuple.protocol;
     half.aim(7, 1, &Backend::new(address, Be16::new(8080), protocol, BackendState::Active));
+    half.settle(&parsed.tuple);
     (Noted { frame, writes_left: writes, steps: RefCell::default() }, parsed, half)
 }
 

@@ -1,6 +1,7 @@
 //! Services and backends that change under a connection.
 
 use super::script::{LOCAL, REMOTE, SECOND, World, both};
+use crate::hook::Answer;
 
 /// A TCP connection and a UDP one to each backend: ports 1 for local, 2 for remote.
 fn connected(world: &mut World) {
@@ -181,6 +182,7 @@ fn a_service_without_backends() {
             ("pod 10: tcp client:1 > vip:80 S", "SERVICE_BACKEND_NOT_FOUND"),
             ("pod 10: udp client:1 > vip:80", "SERVICE_BACKEND_NOT_FOUND"),
         ]);
+        assert_eq!(world.answer(), Answer::PortUnreachable);
         world.serve("vip", 7, &["remote"]);
         world.play(&[
             ("pod 10: tcp client:1 > vip:80 S", "netdev: tcp client:1 > remote:8080, NEW of 7"),

@@ -19,40 +19,47 @@ fn first_goes_on(world: &mut World) {
 
 #[test]
 fn two_frontends_one_backend_one_port() {
-    // U-3: there is no other backend.
+    // U-3: the second one gets another port, and keeps it.
     both(|world| {
         world.serve("vip2", 8, &["local"]);
         world.play_drawing(&[LOCAL], &[FIRST]);
-        world.play(&[("pod 10: tcp client:1 > vip2:80 S", "CT_TUPLE_CONFLICT")]);
-        assert_eq!(world.counted(Metric::drop(DropReason::ConntrackTupleConflict)), 1);
+        world.play(&[
+            ("pod 10: tcp client:1 > vip2:80 S", "pod 11: tcp client:?a > local:8080, NEW of 8"),
+            ("pod 11: tcp local:8080 > client:?a SA", "pod 10: tcp vip2:80 > client:1, REPLY of 8"),
+            (
+                "pod 10: tcp client:1 > vip2:80 A",
+                "pod 11: tcp client:?a > local:8080, ESTABLISHED of 8",
+            ),
+        ]);
+        assert_ne!(world.port('a'), 1);
         first_goes_on(world);
         world.play(&[
             ("pod 10: tcp client:2 > vip2:80 S", "pod 11: tcp client:2 > local:8080, NEW of 8"),
             ("pod 10: udp client:1 > vip2:80", "pod 11: udp client:1 > local:8080, NEW of 8"),
         ]);
-        assert_eq!(world.entries(), 6);
+        assert_eq!(world.entries(), 8);
     });
 }
 
 #[test]
-fn another_backend_is_taken_where_there_is_one() {
+fn no_other_backend_is_taken_where_a_port_will_do() {
     // U-3, and K-1 for what was chosen.
     both(|world| {
         world.serve("vip2", 8, &["local", "remote"]);
         world.play_drawing(&[LOCAL], &[FIRST]);
         world.play_drawing(
-            &[LOCAL, LOCAL, REMOTE],
+            &[LOCAL, 7],
             &[
                 (
                     "pod 10: tcp client:1 > vip2:80 S",
-                    "netdev: tcp client:1 > remote:8080, NEW of 8",
+                    "pod 11: tcp client:?a > local:8080, NEW of 8",
                 ),
                 (
                     "pod 10: tcp client:1 > vip2:80 S",
-                    "netdev: tcp client:1 > remote:8080, ESTABLISHED of 8",
+                    "pod 11: tcp client:?a > local:8080, ESTABLISHED of 8",
                 ),
                 (
-                    "netdev: tcp remote:8080 > client:1 SA",
+                    "pod 11: tcp local:8080 > client:?a SA",
                     "pod 10: tcp vip2:80 > client:1, REPLY of 8",
                 ),
             ],
@@ -65,7 +72,10 @@ fn another_backend_is_taken_where_there_is_one() {
 fn by_the_frontend_and_directly() {
     both(|world| {
         world.play_drawing(&[LOCAL], &[FIRST]);
-        world.play(&[("pod 10: tcp client:1 > local:8080 S", "CT_TUPLE_CONFLICT")]);
+        world.play(&[
+            ("pod 10: tcp client:1 > local:8080 S", "pod 11: tcp client:?a > local:8080, NEW"),
+            ("pod 11: tcp local:8080 > client:?a SA", "pod 10: tcp local:8080 > client:1, REPLY"),
+        ]);
         first_goes_on(world);
     });
     both(|world| {
@@ -74,15 +84,15 @@ fn by_the_frontend_and_directly() {
             "pod 11: tcp client:1 > local:8080, NEW",
         )]);
         world.play_drawing(
-            &[LOCAL, REMOTE],
+            &[LOCAL, 7],
             &[
-                ("pod 10: tcp client:1 > vip:80 S", "netdev: tcp client:1 > remote:8080, NEW of 7"),
+                ("pod 10: tcp client:1 > vip:80 S", "pod 11: tcp client:?a > local:8080, NEW of 7"),
                 (
                     "pod 11: tcp local:8080 > client:1 SA",
                     "pod 10: tcp local:8080 > client:1, REPLY",
                 ),
                 (
-                    "netdev: tcp remote:8080 > client:1 SA",
+                    "pod 11: tcp local:8080 > client:?a SA",
                     "pod 10: tcp vip:80 > client:1, REPLY of 7",
                 ),
             ],

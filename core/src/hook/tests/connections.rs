@@ -151,10 +151,12 @@ fn what_has_come_round_by_the_stack_is_not_tracked_again() {
 }
 
 #[test]
-fn services_are_seen_from_pods_only() {
+fn a_cluster_ip_is_for_the_cluster() {
     both(|world| {
         world.play(&[
-            ("netdev: udp far:1 > vip:80", "stack: udp far:1 > vip:80, NEW"),
+            ("netdev: udp far:1 > vip:80", "IS_CLUSTER_IP"),
+            ("netdev: udp far:1 > vip:81", "SERVICE_PORT_NOT_FOUND"),
+            // What the stack sends to a pod was translated where it came from.
             ("stack: udp host:1 > vip:80", "stack: udp host:1 > vip:80, NEW"),
         ]);
     });

@@ -101,7 +101,7 @@ fn a_half_whose_twin_s_key_is_taken_is_reaped() {
             other,
         ]);
         world.play_drawing(
-            &[LOCAL, REMOTE],
+            &[REMOTE],
             &[
                 (
                     "pod 10: tcp client:1 > vip:80 A",

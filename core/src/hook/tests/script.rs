@@ -1,29 +1,37 @@
 //! Packets and what becomes of them as text, the same for both families.
 //!
 //! A packet: `pod 10: tcp client:40000 > vip:80 S` has come from the pod behind device 10, or by the
-//! node's device (`netdev:`), or is on its way to a pod by way of the stack (`stack:`). Flags are
-//! letters; `ttl 1` may follow. What becomes of it: where it goes and how, its status and service, or
-//! the name of the reason why it was dropped.
+//! node's device (`netdev:`, before the kernel has it `xdp:`), or is on its way to a pod (`stack:`) or
+//! out of the node (`node:`) by way of the stack. Flags are letters; then may follow `ttl 1` and, for a
+//! part of a datagram, `first 7`, `middle 7` or `last 7` with its identification. An echo request has
+//! its identifier as source port, a reply as destination port, the other one is zero.
+//!
+//! What becomes of it: where it goes and how, its status and service, or the name of the reason why it
+//! was dropped. `client:?a` is a port that the node draws; from there on `?a` stands for it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 
+use crate::address::Address;
 use crate::backend::{Backend, BackendId, BackendState};
 use crate::bytes::Be16;
 use crate::checksum;
-use crate::hook::{Hook, Work, handle};
+use crate::endpoint::Endpoint;
+use crate::hook::{Answer, Hook, Work, handle};
+use crate::parse::parse;
 use crate::seam::{Metric, Node};
 use crate::service::{Algorithm, Member, Scope, Service, ServiceId, ServiceKey};
-use crate::testing::{Frame, TestMaps, UPLINK, frame, node, tuple};
+use crate::testing::{Frame, TestMaps, UPLINK, frame, frame_with, node, tuple};
 use crate::tuple::Tuple;
 use crate::verdict::{Decision, Verdict};
-use crate::wire::{TCP, UDP, tcp};
+use crate::wire::{SCTP, TCP, UDP, tcp};
 
 /// The names that scripts use for addresses. `local` and `remote` are the backends of the service on
-/// `vip`; `vip2` is a second frontend, which a test must give a service.
+/// `vip`; the other frontends, `vip2`, `lb` and `lb2`, must be given a service by the test. `node` is
+/// this node, `node2` another one, `any` a node port's address.
 pub(super) struct Family {
     pub(super) v4: bool,
-    names: [(&'static str, &'static str); 8],
+    names: [(&'static str, &'static str); 16],
     first_backend: BackendId,
 }
 
@@ -38,6 +46,14 @@ pub(super) static V4: Family = Family {
         ("host", "192.168.0.1"),
         ("far", "198.51.100.9"),
         ("group", "224.0.0.251"),
+        ("node", "192.168.0.11"),
+        ("node2", "192.168.0.12"),
+        ("outside", "203.0.113.7"),
+        ("remote2", "10.244.2.12"),
+        ("lb", "203.0.113.80"),
+        ("lb2", "203.0.113.81"),
+        ("hairpin", "169.254.42.1"),
+        ("any", "0.0.0.0"),
     ],
     first_backend: 1,
 };
@@ -53,6 +69,14 @@ pub(super) static V6: Family = Family {
         ("host", "fd00:192:168::1"),
         ("far", "2001:db8::9"),
         ("group", "ff02::fb"),
+        ("node", "fd00:192:168::11"),
+        ("node2", "fd00:192:168::12"),
+        ("outside", "2001:db8:7::7"),
+        ("remote2", "fd00:244:2::12"),
+        ("lb", "2001:db8:80::80"),
+        ("lb2", "2001:db8:80::81"),
+        ("hairpin", "fd00:42::1"),
+        ("any", "::"),
     ],
     first_backend: 3,
 };
@@ -80,12 +104,20 @@ impl Family {
     /// The same the other way.
     fn name(&self, tuple: &Tuple) -> String {
         let mut text = format!("{tuple:?}");
+        for (number, name) in
+            [("proto 1 ", "echo "), ("proto 58 ", "echo "), ("proto 132 ", "sctp ")]
+        {
+            text = text.replace(number, name);
+        }
         for (name, _) in self.names {
             text = text.replace(&format!(" {}:", self.host(name)), &format!(" {name}:"));
         }
         text
     }
 }
+
+/// Backends beside `local` and `remote`: `node` is one on this node's own network, `client` is the client.
+const EXTRA: [&str; 3] = ["remote2", "node", "client"];
 
 /// Draws that make a service with both backends choose one.
 pub(super) const LOCAL: u32 = 0;
@@ -97,7 +129,8 @@ pub(super) const SECOND: u64 = 1_000_000_000;
 pub(super) struct World {
     pub(super) node: Node<TestMaps>,
     pub(super) family: &'static Family,
-    work: Work,
+    pub(super) work: Work,
+    ports: HashMap<char, u16>,
 }
 
 /// Runs a script in both families.
@@ -110,15 +143,55 @@ pub(super) fn both(script: impl Fn(&mut World)) {
 
 impl World {
     pub(super) fn new(family: &'static Family) -> Self {
-        Self { node: node(), family, work: Work::default() }
+        let mut node = node();
+        let address = |name| Address::from(family.end(name, 0).ip());
+        node.config.address4 = V4.end("node", 0).ip().into();
+        node.config.address6 = V6.end("node", 0).ip().into();
+        node.endpoints.entries.insert(address("node"), Endpoint::HOST);
+        node.endpoints.entries.insert(address("node2"), Endpoint::NODE);
+        for (i, name) in (1..).zip(EXTRA) {
+            let backend = Backend::new(address(name), Be16::new(8080), TCP, BackendState::Active);
+            node.backends.entries.insert(family.first_backend + 10 * i, backend);
+        }
+        Self { node, family, work: Work::default(), ports: HashMap::new() }
+    }
+
+    /// The address that a name stands for.
+    pub(super) fn address(&self, name: &str) -> Address {
+        self.family.end(name, 0).ip().into()
     }
 
     /// Plays packets, each with what must become of it.
     #[track_caller]
     pub(super) fn play(&mut self, script: &[(&str, &str)]) {
         for (packet, expected) in script {
-            assert_eq!(self.send(packet), *expected, "{packet}");
+            let sent = self.send(&self.with_ports(packet));
+            let mut expected = self.with_ports(expected);
+            if let Some((start, rest)) = expected.split_once('?') {
+                let (variable, rest) = (rest.chars().next().unwrap(), &rest[1..]);
+                let port = sent.strip_prefix(start).and_then(|sent| sent.strip_suffix(rest));
+                if let Some(port) = port.and_then(|port| port.parse().ok()) {
+                    let config = &self.node.config;
+                    assert!((config.ports_first..=config.ports_last).contains(&port), "{sent}");
+                    self.ports.insert(variable, port);
+                    expected = self.with_ports(&expected);
+                }
+            }
+            assert_eq!(sent, expected, "{packet}");
         }
+    }
+
+    /// The text with ports in place of their names.
+    fn with_ports(&self, text: &str) -> String {
+        let with = |text: String, (name, port): (&char, &u16)| {
+            text.replace(&format!("?{name}"), &port.to_string())
+        };
+        self.ports.iter().fold(text.to_string(), with)
+    }
+
+    /// The port that a script has named.
+    pub(super) fn port(&self, name: char) -> u16 {
+        self.ports[&name]
     }
 
     /// Plays packets on another road: the next new connection goes where `draw` says.
@@ -134,11 +207,15 @@ impl World {
     #[track_caller]
     pub(super) fn send(&mut self, packet: &str) -> String {
         let (way, packet) = packet.split_once(": ").unwrap();
-        let (text, flags, ttl) = self.read(packet);
-        let mut frame = with_ttl(&frame(&text, flags), ttl);
+        let (text, flags, ttl, part) = self.read(packet);
+        let mut frame = with_ttl(&build(&text, flags, part), ttl);
+        let sent = frame.clone();
         let decision = self.hand(way, &mut frame);
         let (to, hops) = match decision.verdict() {
-            Verdict::Drop(reason) => return reason.name().to_string(),
+            Verdict::Drop(reason) => {
+                assert_eq!(frame, sent, "what is dropped is not touched");
+                return reason.name().to_string();
+            }
             Verdict::Reject(reason) => return format!("rejected: {}", reason.name()),
             Verdict::Answer => return "answered".to_string(),
             Verdict::Pass => ("stack".to_string(), 0),
@@ -146,9 +223,12 @@ impl World {
             Verdict::Forward(UPLINK) => ("netdev".to_string(), 1),
             Verdict::Forward(device) => panic!("device {device}"),
         };
-        let left = frame.checked();
+        let left = match part {
+            None => frame.checked(),
+            Some(_) => parse(&frame).unwrap().unwrap().tuple,
+        };
         let name = self.family.name(&left);
-        let built = crate::testing::frame(&self.family.spell(&name), flags);
+        let built = build(&self.family.spell(&name), flags, part);
         assert_eq!(frame, with_ttl(&built, ttl - hops), "{packet}");
         let status = decision.status().name();
         match decision.service {
@@ -167,11 +247,19 @@ impl World {
     }
 
     /// `tcp a:1 > b:2 SA ttl 3` as text with addresses, flags, time to live.
-    fn read(&self, packet: &str) -> (String, u8, u8) {
+    fn read(&self, packet: &str) -> (String, u8, u8, Option<(Piece, u16)>) {
         let words: Vec<&str> = packet.split(' ').collect();
         let (ends, rest) = words.split_at(4);
         let ttl = rest.iter().position(|w| *w == "ttl");
-        let letters = rest[..ttl.unwrap_or(rest.len())].concat();
+        let pieces = [("first", Piece::First), ("middle", Piece::Middle), ("last", Piece::Last)];
+        let mut part = None;
+        for (name, piece) in pieces {
+            if let Some(at) = rest.iter().position(|w| *w == name) {
+                part = Some((at, piece, rest[at + 1].parse().unwrap()));
+            }
+        }
+        let options = ttl.into_iter().chain(part.map(|(at, ..)| at)).min();
+        let letters = rest[..options.unwrap_or(rest.len())].concat();
         let flags = letters.chars().fold(0, |flags, letter| {
             flags
                 | match letter {
@@ -186,6 +274,7 @@ impl World {
             self.family.spell(&ends.join(" ")),
             flags,
             ttl.map_or(64, |i| rest[i + 1].parse().unwrap()),
+            part.map(|(_, piece, id)| (piece, id)),
         )
     }
 
@@ -201,6 +290,7 @@ impl World {
             }
             ("netdev", _) => handle(frame, node, work, Hook::FromNetdev, UPLINK),
             ("node", _) => handle(frame, node, work, Hook::ToNetdev, UPLINK),
+            ("xdp", _) => handle(frame, node, work, Hook::Xdp, UPLINK),
             other => panic!("{other:?}"),
         };
         if let Some(reason) = decision.reason() {
@@ -229,29 +319,62 @@ impl World {
         self.node.conntrack.entries.remove(&key).expect("an entry to evict");
     }
 
-    /// The number of the backend at `local` or `remote`.
+    /// The number of the backend at a name.
     pub(super) fn backend(&self, name: &str) -> BackendId {
-        self.family.first_backend + u32::from(name == "remote")
+        let extra = EXTRA.iter().position(|extra| *extra == name);
+        let of_service = u32::from(name == "remote");
+        self.family.first_backend + extra.map_or(of_service, |i| 10 * (i as u32 + 1))
     }
 
-    /// Gives a frontend a service with these backends for new connections, TCP and UDP.
+    /// What the sender of the last packet on the slow road is to be told.
+    pub(super) fn answer(&self) -> Answer {
+        self.work.answer
+    }
+
+    /// Gives a frontend's port 80 a service with these backends for new connections of the cluster.
     pub(super) fn serve(&mut self, name: &str, id: ServiceId, backends: &[&str]) {
-        let address = self.family.end(name, 80).ip().into();
+        self.expose((name, 80), Scope::Internal, id, backends, |_| {});
+    }
+
+    /// Gives a frontend, an address and a port, a service with these backends for new connections of a
+    /// scope, in every protocol; `change` says what else its master entry has.
+    pub(super) fn expose(
+        &mut self,
+        (name, port): (&str, u16),
+        scope: Scope,
+        id: ServiceId,
+        backends: &[&str],
+        change: impl Fn(&mut Service),
+    ) {
+        let address = self.address(name);
+        let ids: Vec<BackendId> = backends.iter().map(|name| self.backend(name)).collect();
         let services = &mut self.node.services.entries;
         let members = &mut self.node.members.entries;
-        let family = self.family.first_backend;
-        members.retain(|m, _| m.service != id || !(family..family + 2).contains(&m.backend));
-        for protocol in [TCP, UDP] {
-            let key = ServiceKey::frontend(address, Be16::new(80), protocol);
-            let master = Service::master(id, backends.len() as u16, Algorithm::Random, 0);
-            services.insert(key, master);
-            for (slot, backend) in (1..).zip(backends) {
-                let backend = family + u32::from(*backend == "remote");
-                services.insert(key.slot(slot), Service::slot(backend));
-                members.insert(Member { service: id, backend }, Scope::Internal.bit());
+        let table = &self.node.backends.entries;
+        let of_family =
+            |id| table.get(&id).is_some_and(|b: &Backend| b.address.is_v4() == address.is_v4());
+        for (member, bits) in &mut *members {
+            if member.service == id && of_family(member.backend) {
+                *bits &= !scope.bit();
             }
         }
-        services.insert(ServiceKey::address(address), Service::master(0, 0, Algorithm::Random, 0));
+        for backend in &ids {
+            let member = Member { service: id, backend: *backend };
+            *members.entry(member).or_insert(0) |= scope.bit();
+        }
+        for protocol in [TCP, UDP, SCTP] {
+            let key = ServiceKey::frontend(address, Be16::new(port), protocol).seen_from(scope);
+            let mut master = Service::master(id, ids.len() as u16, Algorithm::Random, 0);
+            change(&mut master);
+            services.insert(key, master);
+            for (slot, backend) in (1..).zip(&ids) {
+                services.insert(key.slot(slot), Service::slot(*backend));
+            }
+        }
+        if name != "any" {
+            let entry = Service::master(0, 0, Algorithm::Random, 0);
+            services.insert(ServiceKey::address(address), entry);
+        }
         self.node.config.epoch += 1;
     }
 
@@ -278,6 +401,41 @@ impl World {
         self.node.members.entries.retain(|member, _| member.backend != id);
         self.node.config.epoch += 1;
     }
+}
+
+/// A part of a datagram.
+#[derive(Clone, Copy, Debug)]
+enum Piece {
+    First,
+    Middle,
+    Last,
+}
+
+/// A frame, or a part of one with a payload long enough for three.
+fn build(text: &str, flags: u8, part: Option<(Piece, u16)>) -> Frame {
+    let Some((piece, id)) = part else { return frame(text, flags) };
+    let whole = frame_with(text, flags, &[0x5a; 40]).0;
+    let v4 = whole[12] == 0x08;
+    let l4 = if v4 { 34 } else { 54 };
+    let (from, to, more) = match piece {
+        Piece::First => (0, 24, 1),
+        Piece::Middle => (24, 40, 1),
+        Piece::Last => (40, whole.len() - l4, 0),
+    };
+    let mut bytes = [&whole[..l4], &whole[l4 + from..l4 + to]].concat();
+    if v4 {
+        bytes[16..18].copy_from_slice(&((20 + to - from) as u16).to_be_bytes());
+        bytes[18..20].copy_from_slice(&id.to_be_bytes());
+        bytes[20..22].copy_from_slice(&((from as u16 / 8) | more << 13).to_be_bytes());
+    } else {
+        bytes[18..20].copy_from_slice(&((8 + to - from) as u16).to_be_bytes());
+        let [high, low] = (from as u16 | more).to_be_bytes();
+        let [a, b] = id.to_be_bytes();
+        let header = [bytes[20], 0, high, low, 0, 0, a, b];
+        bytes[20] = 44;
+        bytes.splice(54..54, header);
+    }
+    with_ttl(&Frame(bytes), 64)
 }
 
 /// The frame with another time to live, its checksum made anew.

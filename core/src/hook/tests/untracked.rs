@@ -1,6 +1,6 @@
-//! What is not TCP or UDP, or opens no connection.
+//! What has no connection: other protocols, and what opens none.
 
-use super::script::{Family, LOCAL, World, both};
+use super::script::{Family, LOCAL, World, both, with_ttl};
 use crate::drop_reason::DropReason;
 use crate::testing::{Frame, frame};
 use crate::verdict::{Decision, Status, Verdict};
@@ -51,69 +51,39 @@ fn groups_and_neighbours() {
     });
 }
 
-/// An echo request.
-fn echo(family: &Family, text: &str) -> Frame {
+/// A packet of a protocol that has no ports here (RFC 2784), its header as of the text's tuple.
+fn other(family: &Family, text: &str) -> Frame {
     let mut frame = frame(&family.spell(text), 0);
-    let (protocol, value) = if family.v4 { (23, 1) } else { (20, 58) };
-    frame.0[protocol] = value;
-    frame
-}
-
-/// A first fragment: the frame with the more-fragments bit, or with a fragment header.
-fn fragment(family: &Family, text: &str) -> Frame {
-    let mut frame = frame(&family.spell(text), tcp::ACK);
-    if family.v4 {
-        frame.0[20] = 0x20;
-    } else {
-        let protocol = frame.0[20];
-        frame.0[20] = 44;
-        frame.0[19] += 8;
-        frame.0.splice(54..54, [protocol, 0, 0, 1, 0, 0, 0, 9]);
-    }
-    frame
+    frame.0[if family.v4 { 23 } else { 20 }] = 47;
+    with_ttl(&frame, 64)
 }
 
 #[test]
-fn icmp_and_fragments() {
-    type Build = fn(&Family, &str) -> Frame;
-    let fragmented = DropReason::FragmentationNotSupported;
-    let cases: [(&str, Build, DropReason); 2] =
-        [("echo", echo, DropReason::ServicePortNotFound), ("fragment", fragment, fragmented)];
-    for (name, build, reason) in cases {
-        for (way, text, expected, hops) in [
-            ("pod 10", "udp client:1 > vip:80", Verdict::Drop(reason), 0),
-            ("pod 10", "udp client:1 > local:80", Verdict::Deliver(11), 1),
-            ("pod 10", "tcp client:1 > far:80", Verdict::Pass, 0),
-            ("netdev", "tcp far:1 > local:80", Verdict::Deliver(11), 1),
-            ("netdev", "udp far:1 > vip:80", Verdict::Pass, 0),
-            ("stack", "udp host:1 > client:80", Verdict::Pass, 0),
-        ] {
-            both(|world| {
-                let sent = build(world.family, text);
-                let mut left = sent.clone();
-                let decision = world.hand(way, &mut left);
-                assert_eq!(decision, Decision::untracked(expected), "{name} {way}: {text}");
-                let ttl_at = if world.family.v4 { 22 } else { 21 };
-                assert_eq!(sent.0[ttl_at] - left.0[ttl_at], hops);
-                // All else is as it was, but for the header checksum that follows the TTL.
-                let mut rest = sent.clone();
-                rest.0[ttl_at] = left.0[ttl_at];
-                if world.family.v4 {
-                    rest.0[24..26].copy_from_slice(&left.0[24..26]);
-                }
-                assert_eq!(left, rest);
-                assert_eq!(world.entries(), 0);
-            });
-        }
+fn other_protocols() {
+    let reason = DropReason::ServicePortNotFound;
+    for (way, text, expected, hops) in [
+        ("pod 10", "udp client:1 > vip:80", Verdict::Drop(reason), 0),
+        ("pod 10", "udp client:1 > local:80", Verdict::Deliver(11), 1),
+        ("pod 10", "tcp client:1 > far:80", Verdict::Pass, 0),
+        ("netdev", "tcp far:1 > local:80", Verdict::Deliver(11), 1),
+        ("netdev", "udp far:1 > vip:80", Verdict::Drop(reason), 0),
+        ("stack", "udp host:1 > client:80", Verdict::Pass, 0),
+    ] {
+        both(|world| {
+            let sent = other(world.family, text);
+            let mut left = sent.clone();
+            let decision = world.hand(way, &mut left);
+            assert_eq!(decision, Decision::untracked(expected), "{way}: {text}");
+            assert_eq!(left, with_ttl(&sent, 64 - hops), "{way}: {text}");
+            assert_eq!(world.entries(), 0);
+        });
     }
 }
 
 #[test]
 fn no_hop_left_for_what_is_not_tracked() {
     both(|world| {
-        let mut sent = echo(world.family, "udp client:1 > local:80");
-        let ttl_at = if world.family.v4 { 22 } else { 21 };
-        sent.0[ttl_at] = 1;
+        let mut sent = with_ttl(&other(world.family, "udp client:1 > local:80"), 1);
         let drop = Decision::untracked(Verdict::Drop(DropReason::TtlExceeded));
         assert_eq!(world.hand("pod 10", &mut sent), drop);
     });

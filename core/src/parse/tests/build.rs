@@ -1,7 +1,7 @@
 //! Bytes of packets, and what they are read as.
 
 use crate::bytes::Be16;
-use crate::parse::{Parsed, Transport};
+use crate::parse::{Parsed, Part, Transport};
 use crate::seam::At;
 use crate::testing::tuple;
 use crate::tuple::Tuple;
@@ -94,14 +94,16 @@ pub(super) fn udp() -> Vec<u8> {
 pub(super) fn v4_tcp(flags: u8) -> Parsed {
     let checksum = Be16::new(0xabcd);
     let tuple = tuple("tcp 10.244.1.10:40000 > 10.96.0.80:80");
-    Parsed { tuple, l3: At(14), l4: At(34), transport: Transport::Tcp, flags, ttl: 64, checksum }
+    let (l3, l4, transport) = (At(14), At(34), Transport::Tcp);
+    Parsed { tuple, l3, l4, transport, flags, ttl: 64, checksum, ..Parsed::default() }
 }
 
 /// What a packet of [`ipv6`] with TCP is read as.
 pub(super) fn v6_tcp(flags: u8) -> Parsed {
     let checksum = Be16::new(0);
     let tuple = tuple("tcp [fd00:244:1::10]:40000 > [fd00:96::80]:80");
-    Parsed { tuple, l3: At(14), l4: At(54), transport: Transport::Tcp, flags, ttl: 64, checksum }
+    let (l3, l4, transport) = (At(14), At(54), Transport::Tcp);
+    Parsed { tuple, l3, l4, transport, flags, ttl: 64, checksum, ..Parsed::default() }
 }
 
 /// The same with UDP.
@@ -117,6 +119,11 @@ pub(super) fn of(parsed: Parsed, protocol: u8, transport: Transport) -> Parsed {
     let Tuple { source, destination, .. } = parsed.tuple;
     let tuple = Tuple::new(protocol, source, none, destination, none);
     Parsed { tuple, transport, flags: 0, ..parsed }
+}
+
+/// The same as a part of a datagram with this identification, in network order.
+pub(super) fn part_of(parsed: Parsed, part: Part, id: [u8; 4]) -> Parsed {
+    Parsed { part, id: u32::from_ne_bytes(id), ..parsed }
 }
 
 /// The same, so many bytes of tags further back.

@@ -1,4 +1,4 @@
-use super::build::{behind, changed, ethernet, ipv4, of, of_udp, tcp, udp, v4_tcp};
+use super::build::{behind, changed, ethernet, ipv4, of, of_udp, part_of, tcp, udp, v4_tcp};
 use super::*;
 use crate::wire::tcp::{ACK, SYN};
 
@@ -48,36 +48,50 @@ fn length_0_of_a_super_packet() {
 #[test]
 fn fragments() {
     let packet = ipv4(wire::UDP, &udp());
-    let fragment = Ok(Some(of(v4_tcp(0), wire::UDP, Transport::Fragment)));
+    let id = [0x12, 0x34, 0, 0];
+    let first = Ok(Some(part_of(of_udp(v4_tcp(0)), Part::First, id)));
+    let later = Ok(Some(part_of(of(v4_tcp(0), wire::UDP, Transport::Fragment), Part::Later, id)));
     let whole = Ok(Some(of_udp(v4_tcp(0))));
     let tiny = ipv4(wire::TCP, &tcp(0x50, SYN)[..8]);
-    let tiny_fragment = Ok(Some(of(v4_tcp(0), wire::TCP, Transport::Fragment)));
+    let cut = Err(DropReason::InvalidTransportHeader);
     hold(vec![
         ("not to be fragmented", changed(&packet, &[(6, 0x40)]), whole),
         ("no flag", changed(&packet, &[(6, 0)]), whole),
         ("the reserved flag", changed(&packet, &[(6, 0x80)]), whole),
-        ("first", changed(&packet, &[(6, 0x20)]), fragment),
-        ("middle", changed(&packet, &[(6, 0x20), (7, 185)]), fragment),
-        ("last", changed(&packet, &[(6, 0), (7, 1)]), fragment),
-        ("last, far away", changed(&packet, &[(6, 0x1f), (7, 0xff)]), fragment),
-        ("C-11: first, cut in the TCP header", changed(&tiny, &[(6, 0x20)]), tiny_fragment),
+        ("first", changed(&packet, &[(6, 0x20)]), first),
+        ("first, of a longer datagram", changed(&packet, &[(6, 0x20), (24, 1)]), first),
+        ("whole, and shorter than it says", changed(&packet, &[(24, 1)]), cut),
+        ("middle", changed(&packet, &[(6, 0x20), (7, 185)]), later),
+        ("last", changed(&packet, &[(6, 0), (7, 1)]), later),
+        ("last, far away", changed(&packet, &[(6, 0x1f), (7, 0xff)]), later),
+        ("C-11: first, cut in the TCP header", changed(&tiny, &[(6, 0x20)]), cut),
+    ]);
+}
+
+#[test]
+fn first_fragments_cut_in_the_options_of_tcp() {
+    // Ports and flags are there; the rest is for the one who puts the datagram together.
+    let packet = ipv4(wire::TCP, &tcp(0xf0, SYN));
+    let first = part_of(v4_tcp(SYN), Part::First, [0x12, 0x34, 0, 0]);
+    let cut = Err(DropReason::InvalidTransportHeader);
+    hold(vec![
+        ("first", changed(&packet, &[(6, 0x20)]), Ok(Some(first))),
+        ("whole", changed(&packet, &[]), cut),
     ]);
 }
 
 #[test]
 fn protocols() {
     let cases = [
-        ("ICMP", wire::ICMP, Transport::Icmp),
-        ("ICMPv6, which has no place here", wire::ICMPV6, Transport::Icmp),
-        ("SCTP", 132, Transport::Other),
-        ("GRE", 47, Transport::Other),
-        ("an IPv6 fragment header", 44, Transport::Other),
-        ("nothing known", 255, Transport::Other),
+        ("ICMPv6, which has no place here", wire::ICMPV6),
+        ("GRE", 47),
+        ("an IPv6 fragment header", 44),
+        ("nothing known", 255),
     ];
-    for (name, protocol, transport) in cases {
+    for (name, protocol) in cases {
         for payload in [vec![], vec![0; 8]] {
             let frame = ethernet(0x0800, &ipv4(protocol, &payload));
-            hold(vec![(name, frame, Ok(Some(of(v4_tcp(0), protocol, transport))))]);
+            hold(vec![(name, frame, Ok(Some(of(v4_tcp(0), protocol, Transport::Other))))]);
         }
     }
 }

@@ -1,4 +1,4 @@
-use super::build::{behind, chain, changed, ethernet, ipv6, of, of_udp, tcp, udp, v6_tcp};
+use super::build::{behind, chain, changed, ethernet, ipv6, of, of_udp, part_of, tcp, udp, v6_tcp};
 use super::*;
 use crate::wire::tcp::{ACK, SYN};
 
@@ -117,19 +117,26 @@ fn chains() {
 
 #[test]
 fn fragments() {
-    let packet = chain(&[FRAGMENT], wire::UDP, &udp());
+    let packet =
+        changed(&chain(&[FRAGMENT], wire::UDP, &udp()), &[(44, 9), (47, 7)])[14..].to_vec();
+    let id = [9, 0, 0, 7];
     let atomic = Ok(Some(behind(of_udp(v6_tcp(0)), 8)));
-    let fragment = Ok(Some(behind(of(v6_tcp(0), wire::UDP, Transport::Fragment), 8)));
+    let first = Ok(Some(behind(part_of(of_udp(v6_tcp(0)), Part::First, id), 8)));
+    let fragment = of(v6_tcp(0), wire::UDP, Transport::Fragment);
+    let later = Ok(Some(behind(part_of(fragment, Part::Later, id), 8)));
     let options = chain(&[FRAGMENT, DESTINATION], wire::UDP, &udp());
     let tail = chain(&[FRAGMENT], DESTINATION, &[1]);
-    let of_options = Ok(Some(behind(of(v6_tcp(0), DESTINATION, Transport::Fragment), 8)));
+    let with_options = of(v6_tcp(0), DESTINATION, Transport::Other);
+    let with_options = Ok(Some(behind(part_of(with_options, Part::First, [0; 4]), 8)));
+    let of_options = of(v6_tcp(0), DESTINATION, Transport::Fragment);
+    let of_options = Ok(Some(behind(part_of(of_options, Part::Later, [0; 4]), 8)));
     hold(vec![
         ("atomic (RFC 6946)", changed(&packet, &[]), atomic),
         ("atomic, reserved bits", changed(&packet, &[(43, 6)]), atomic),
-        ("first", changed(&packet, &[(43, 1)]), fragment),
-        ("middle", changed(&packet, &[(42, 5), (43, 0xa9)]), fragment),
-        ("last", changed(&packet, &[(43, 8)]), fragment),
-        ("first, options in it", changed(&options, &[(43, 1)]), of_options),
+        ("first", changed(&packet, &[(43, 1)]), first),
+        ("middle", changed(&packet, &[(42, 5), (43, 0xa9)]), later),
+        ("last", changed(&packet, &[(43, 8)]), later),
+        ("first, options in it", changed(&options, &[(43, 1)]), with_options),
         ("later, no header in it", changed(&tail, &[(43, 8)]), of_options),
     ]);
 }
@@ -151,10 +158,9 @@ fn source_routes() {
 
 #[test]
 fn protocols() {
-    let cases = [(wire::ICMPV6, Transport::Icmp), (132, Transport::Other), (50, Transport::Other)];
-    for (protocol, transport) in cases {
+    for protocol in [wire::ICMP, 50, 59] {
         let frame = ethernet(0x86dd, &ipv6(protocol, &[0; 8]));
-        let expected = Ok(Some(of(v6_tcp(0), protocol, transport)));
+        let expected = Ok(Some(of(v6_tcp(0), protocol, Transport::Other)));
         assert_eq!(parse(&Frame(frame)), expected, "{protocol}");
     }
 }

@@ -1,5 +1,6 @@
-use super::build::{ethernet, ipv4, ipv6, of_udp, tcp, udp, v4_tcp, v6_tcp};
+use super::build::{ethernet, ipv4, ipv6, of, of_udp, tcp, udp, v4_tcp, v6_tcp};
 use super::*;
+use crate::bytes::Be16;
 use crate::wire::tcp::ACK;
 
 /// Both families of a packet and of what it is read as.
@@ -60,10 +61,64 @@ fn length_of_udp() {
 
 #[test]
 fn headers_that_are_cut() {
-    for (protocol, header, whole) in [(wire::TCP, tcp(0x50, ACK), 20), (wire::UDP, udp(), 8)] {
+    for (protocol, header, whole) in
+        [(wire::TCP, tcp(0x50, ACK), 20), (wire::UDP, udp(), 8), (wire::SCTP, vec![0; 12], 12)]
+    {
         for length in 0..whole {
             for (frame, _) in both(protocol, &header[..length], 0) {
                 assert_eq!(parse(&Frame(frame)), INVALID, "{protocol} cut at {length}");
+            }
+        }
+    }
+}
+
+#[test]
+fn ports_of_sctp() {
+    let header = [&[0x9c, 0x40, 0, 80][..], &[0; 8]].concat();
+    for (frame, parsed) in both(wire::SCTP, &header, 0) {
+        let mut expected = Parsed { transport: Transport::Sctp, ..parsed };
+        expected.tuple.protocol = wire::SCTP;
+        assert_eq!(parse(&Frame(frame)), Ok(Some(expected)));
+    }
+}
+
+#[test]
+fn messages_of_icmp() {
+    // Types of both families; an identifier is where the asker's port would be.
+    use Transport::{Echo, Icmp, IcmpError};
+    let cases: [(u8, [Transport; 2], [u16; 2]); 9] = [
+        (0, [Echo, Icmp], [0, 0x1234]),
+        (8, [Echo, Icmp], [0x1234, 0]),
+        (3, [IcmpError, IcmpError], [0, 0]),
+        (11, [IcmpError, Icmp], [0, 0]),
+        (12, [IcmpError, Icmp], [0, 0]),
+        (128, [Icmp, Echo], [0x1234, 0]),
+        (129, [Icmp, Echo], [0, 0x1234]),
+        (135, [Icmp, Icmp], [0, 0]), // a neighbour is looked for
+        (5, [Icmp, Icmp], [0, 0]),   // a redirect
+    ];
+    for (kind, transports, [source, destination]) in cases {
+        let message = [kind, 0, 0, 0, 0x12, 0x34, 0, 1];
+        let [v4, _] = both(wire::ICMP, &message, 0);
+        let [_, v6] = both(wire::ICMPV6, &message, 0);
+        for ((frame, parsed), (transport, protocol)) in
+            [v4, v6].into_iter().zip(transports.into_iter().zip([wire::ICMP, wire::ICMPV6]))
+        {
+            let mut expected = of(parsed, protocol, transport);
+            if matches!(transport, Echo) {
+                expected.tuple.source_port = Be16::new(source);
+                expected.tuple.destination_port = Be16::new(destination);
+            }
+            assert_eq!(parse(&Frame(frame.clone())), Ok(Some(expected)), "type {kind}");
+            for length in 0..8 {
+                let v4 = protocol == wire::ICMP;
+                let cut = if v4 {
+                    ipv4(protocol, &message[..length])
+                } else {
+                    ipv6(protocol, &message[..length])
+                };
+                let cut = ethernet(if v4 { 0x0800 } else { 0x86dd }, &cut);
+                assert_eq!(parse(&Frame(cut)), INVALID, "type {kind} cut at {length}");
             }
         }
     }
