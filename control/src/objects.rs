@@ -79,6 +79,8 @@ object! {
         pub metadata: Metadata,
         /// What is wanted.
         pub spec: ServiceSpec,
+        /// What is.
+        pub status: ServiceStatus,
     }
 }
 
@@ -97,8 +99,75 @@ object! {
         pub ports: Vec<ServicePort>,
         /// `None` or `ClientIP`.
         pub session_affinity: Option<String>,
-        /// `Cluster` or `Local`.
+        /// More about `ClientIP`.
+        pub session_affinity_config: AffinityConfig,
+        /// `Cluster` or `Local`: for clients in the cluster.
         pub internal_traffic_policy: Option<String>,
+        /// `Cluster` or `Local`: for clients outside.
+        pub external_traffic_policy: Option<String>,
+        /// Addresses on which the nodes serve it, too; they come there by routing.
+        #[serde(rename = "externalIPs")]
+        pub external_ips: Vec<String>,
+        /// What is asked of the load balancer; the answer is in the status.
+        #[serde(rename = "loadBalancerIP")]
+        pub load_balancer_ip: Option<String>,
+        /// From where clients may use the load balancer's addresses; empty for everywhere.
+        pub load_balancer_source_ranges: Vec<String>,
+        /// Whether a load balancer needs node ports; missing means yes.
+        pub allocate_load_balancer_node_ports: Option<bool>,
+        /// The port on which nodes tell whether they have endpoints.
+        pub health_check_node_port: Option<i64>,
+        /// `PreferClose`, `PreferSameZone` or `PreferSameNode`.
+        pub traffic_distribution: Option<String>,
+        /// Whether endpoints count as ready in any case.
+        pub publish_not_ready_addresses: bool,
+        /// `IPv4`, `IPv6` or both.
+        pub ip_families: Vec<String>,
+    }
+}
+
+object! {
+    /// The `sessionAffinityConfig` of a [`ServiceSpec`].
+    pub struct AffinityConfig {
+        /// For `ClientIP`.
+        #[serde(rename = "clientIP")]
+        pub client_ip: ClientIpConfig,
+    }
+}
+
+object! {
+    /// The `clientIP` of an [`AffinityConfig`].
+    pub struct ClientIpConfig {
+        /// How long a client keeps its backend; missing means three hours.
+        pub timeout_seconds: Option<i64>,
+    }
+}
+
+object! {
+    /// The `status` of a [`Service`].
+    pub struct ServiceStatus {
+        /// What the load balancer has given.
+        pub load_balancer: LoadBalancerStatus,
+    }
+}
+
+object! {
+    /// The `loadBalancer` of a [`ServiceStatus`].
+    pub struct LoadBalancerStatus {
+        /// Where clients reach it.
+        pub ingress: Vec<Ingress>,
+    }
+}
+
+object! {
+    /// A way in of a [`LoadBalancerStatus`].
+    pub struct Ingress {
+        /// Its address, or
+        pub ip: Option<String>,
+        /// its name.
+        pub hostname: Option<String>,
+        /// `VIP` (also where it is missing): packets come to the nodes with this destination; or `Proxy`.
+        pub ip_mode: Option<String>,
     }
 }
 
@@ -113,6 +182,8 @@ object! {
         pub port: Option<i64>,
         /// Number or name of the port of the pods.
         pub target_port: Option<NumberOrName>,
+        /// The number on which it is reached at the nodes' addresses.
+        pub node_port: Option<i64>,
     }
 }
 
@@ -151,6 +222,28 @@ object! {
         pub node_name: Option<String>,
         /// What it is, usually a pod.
         pub target_ref: Option<Reference>,
+        /// The zone in which it runs.
+        pub zone: Option<String>,
+        /// For whose clients it is meant.
+        pub hints: Hints,
+    }
+}
+
+object! {
+    /// The hints of a [`SliceEndpoint`].
+    pub struct Hints {
+        /// For clients in these zones.
+        pub for_zones: Vec<Named>,
+        /// For clients on these nodes.
+        pub for_nodes: Vec<Named>,
+    }
+}
+
+object! {
+    /// A zone or node of [`Hints`].
+    pub struct Named {
+        /// Its name.
+        pub name: String,
     }
 }
 
@@ -285,6 +378,35 @@ object! {
         pub node_name: Option<String>,
         /// Whether it has the node's own addresses.
         pub host_network: bool,
+        /// Its containers.
+        pub containers: Vec<Container>,
+        /// Those that run before them, or, with the `restartPolicy` `Always`, beside them.
+        pub init_containers: Vec<Container>,
+    }
+}
+
+object! {
+    /// A container of a [`Pod`].
+    pub struct Container {
+        /// The ports that it names.
+        pub ports: Vec<ContainerPort>,
+        /// Of one of the `initContainers`: `Always` where it runs beside the others.
+        pub restart_policy: Option<String>,
+    }
+}
+
+object! {
+    /// A port of a [`Container`].
+    pub struct ContainerPort {
+        /// Its number.
+        pub container_port: Option<i64>,
+        /// The number on which it is reached at the addresses of the node.
+        pub host_port: Option<i64>,
+        /// At which of the node's addresses; missing, or the unspecified one, for all.
+        #[serde(rename = "hostIP")]
+        pub host_ip: Option<String>,
+        /// `TCP` (also where it is missing), `UDP` or `SCTP`.
+        pub protocol: Option<String>,
     }
 }
 
@@ -307,5 +429,23 @@ object! {
     pub struct PodIp {
         /// The address.
         pub ip: Option<String>,
+    }
+}
+
+object! {
+    /// A ServiceCIDR (networking.k8s.io/v1): where cluster addresses come from.
+    pub struct ServiceCidr {
+        /// Name.
+        pub metadata: Metadata,
+        /// What is wanted.
+        pub spec: ServiceCidrSpec,
+    }
+}
+
+object! {
+    /// The `spec` of a [`ServiceCidr`].
+    pub struct ServiceCidrSpec {
+        /// A range for one family, or for each of them.
+        pub cidrs: Vec<String>,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::objects::{EndpointSlice, Endpoints, Node, ObjectName, Pod, Service};
+use crate::objects::{EndpointSlice, Endpoints, Node, ObjectName, Pod, Service, ServiceCidr};
 
 mod document;
 mod sort;
@@ -23,6 +23,8 @@ pub struct Objects {
     pub nodes: Found<Node>,
     /// Pods (v1).
     pub pods: Found<Pod>,
+    /// ServiceCIDRs (networking.k8s.io).
+    pub service_cidrs: Found<ServiceCidr>,
     /// How many objects of other kinds were met.
     pub ignored: BTreeMap<String, usize>,
 }
@@ -47,6 +49,7 @@ impl Objects {
         self.endpoints.extend(other.endpoints);
         self.nodes.extend(other.nodes);
         self.pods.extend(other.pods);
+        self.service_cidrs.extend(other.service_cidrs);
         for (kind, count) in other.ignored {
             *self.ignored.entry(kind).or_default() += count;
         }

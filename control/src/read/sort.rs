@@ -6,7 +6,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::{Found, Object, Objects, ReadError};
-use crate::objects::{EndpointSlice, Endpoints, Metadata, Node, ObjectName, Pod, Service};
+use crate::objects::{
+    EndpointSlice, Endpoints, Metadata, Node, ObjectName, Pod, Service, ServiceCidr,
+};
 
 /// An object whose kind has been looked at.
 pub(super) enum Sorted {
@@ -15,6 +17,7 @@ pub(super) enum Sorted {
     Endpoints(Endpoints),
     Node(Node),
     Pod(Pod),
+    ServiceCidr(ServiceCidr),
     /// Of a kind that does not matter here.
     Other(String),
     /// Of a list that has its kind: what the API itself answers.
@@ -49,6 +52,7 @@ impl Sorted {
             ("Endpoints", "") => parse(fields).map(Self::Endpoints),
             ("Node", "") => parse(fields).map(Self::Node),
             ("Pod", "") => parse(fields).map(Self::Pod),
+            ("ServiceCIDR", "" | "networking.k8s.io") => parse(fields).map(Self::ServiceCidr),
             _ => Ok(Self::Other(kind.to_owned())),
         };
         sorted.unwrap_or_else(|(object, text)| Self::Bad { kind: kind.to_owned(), object, text })
@@ -89,6 +93,13 @@ pub(super) fn put(objects: &mut Objects, file: &Arc<str>, sorted: Sorted) -> Res
         Sorted::Node(o) => {
             insert(&mut objects.nodes, file, "Node", ObjectName::new("", &o.metadata.name), o)
         }
+        Sorted::ServiceCidr(o) => insert(
+            &mut objects.service_cidrs,
+            file,
+            "ServiceCIDR",
+            ObjectName::new("", &o.metadata.name),
+            o,
+        ),
         Sorted::Other(kind) => {
             *objects.ignored.entry(kind).or_default() += 1;
             Ok(())

@@ -11,6 +11,7 @@ fn names(objects: &Objects) -> Vec<String> {
     add("Endpoints", objects.endpoints.keys().collect());
     add("Node", objects.nodes.keys().collect());
     add("Pod", objects.pods.keys().collect());
+    add("ServiceCIDR", objects.service_cidrs.keys().collect());
     names.extend(objects.ignored.iter().map(|(kind, count)| format!("{count} {kind}")));
     names
 }
@@ -52,6 +53,12 @@ fn forms_of_input() {
             r#"{"items":[{"metadata":{"name":"web"}}],"kind":"ServiceList"}"#,
             &["Service default/web"],
         ),
+        (
+            "ranges of services",
+            r#"{"kind":"ServiceCIDRList","apiVersion":"networking.k8s.io/v1",
+                "items":[{"metadata":{"name":"kubernetes"}}]}"#,
+            &["ServiceCIDR kubernetes"],
+        ),
         ("an empty list", r#"{"kind":"PodList","items":null}"#, &[]),
         ("a list without items", "kind: List\n", &[]),
         (
@@ -78,8 +85,9 @@ fn forms_of_input() {
              - {kind: Secret, metadata: {name: a}}\n\
              - {kind: Secret, metadata: {name: b}}\n\
              - {kind: Service, apiVersion: serving.knative.dev/v1, metadata: {name: k}, spec: {ports: 1}}\n\
+             - {kind: ServiceCIDR, apiVersion: other.io/v1, metadata: {name: c}}\n\
              - {kind: Service, apiVersion: v1, metadata: {name: s}}\n",
-            &["Service default/s", "2 Secret", "1 Service"],
+            &["Service default/s", "2 Secret", "1 Service", "1 ServiceCIDR"],
         ),
         ("items that are no list", "kind: Thing\nitems: {a: 1}\n", &[]),
     ];
