@@ -1,57 +1,79 @@
 //! The state of a cluster, checked and simplified: all that tables are made from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
-use twinpath_core::service::Algorithm;
 use twinpath_core::wire;
 
+use self::claims::Claims;
 use crate::objects::ObjectName;
 use crate::problem::Problem;
 use crate::read::Objects;
 
+mod claims;
+mod eligible;
 mod endpoints;
+mod health;
+mod host_ports;
 mod infrastructure;
 mod parse;
+mod port;
 mod services;
 
-/// The annotation of a Service that names its [`Algorithm`]: `random` or `maglev`.
+pub use eligible::{Client, Eligible, Place};
+pub use health::HealthCheck;
+pub use port::{
+    Distribution, ForwardingMode, Frontend, FrontendKind, ServiceKind, ServicePort, Target,
+    TrafficPolicy,
+};
+
+/// The annotation of a Service that names its [`Algorithm`](twinpath_core::service::Algorithm):
+/// `random` or `maglev`.
 pub const ALGORITHM_ANNOTATION: &str = "twinpath.dev/algorithm";
+
+/// The annotation of a Service that names its [`ForwardingMode`]: `snat` or `dsr`.
+pub const FORWARDING_ANNOTATION: &str = "twinpath.dev/forwarding-mode";
 
 /// A cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
-    /// What is served. No two of them share a frontend.
+    /// What is served, the host ports of pods included. No two of them share a frontend on a node.
     pub services: BTreeMap<PortName, ServicePort>,
     /// The nodes by name. Those that only a pod or an endpoint mentions are here without addresses.
     pub nodes: BTreeMap<String, Node>,
     /// The pods that run on a node and have addresses. Those that only an endpoint mentions are here
     /// with the addresses that it gives.
     pub pods: BTreeMap<ObjectName, Pod>,
+    /// Where cluster addresses come from, each range once; empty where the objects do not say.
+    pub service_ranges: BTreeSet<Range>,
 }
 
 impl State {
-    /// Checks objects. What cannot be used is left out and named among the problems: those of nodes and
-    /// pods, then those of endpoints, then those of services, each by name.
+    /// Checks objects. What cannot be used is left out and named among the problems: those of nodes,
+    /// pods and ranges, then those of endpoints, of services, and of host ports, each by name.
     pub fn new(objects: &Objects) -> (Self, Vec<Problem>) {
         let mut problems = Vec::new();
         let mut state = Self::default();
         infrastructure::nodes(objects, &mut state, &mut problems);
         infrastructure::pods(objects, &mut state, &mut problems);
+        infrastructure::service_ranges(objects, &mut state, &mut problems);
         let groups = endpoints::groups(objects, &mut problems);
-        services::services(objects, &groups, &mut state, &mut problems);
+        let mut claims = Claims::default();
+        services::services(objects, &groups, &mut state, &mut claims, &mut problems);
+        host_ports::host_ports(objects, &mut state, &mut claims, &mut problems);
         infrastructure::mentioned(objects, &mut state);
         (state, problems)
     }
 }
 
-/// What names a port of a service for as long as it exists.
+/// What names a port of a service for as long as it exists, or the host port of a pod.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortName {
-    /// The service.
+    /// The service; of a host port, the pod.
     pub service: ObjectName,
-    /// The port's name; may be empty where the service has one port.
+    /// The port's name; may be empty where the service has one port. Of a host port, `hostPort 8080` or
+    /// `hostPort 192.168.0.1:8080`, which is the name of no service's port since it has a space.
     pub port: String,
     /// Its protocol.
     pub protocol: Protocol,
@@ -75,6 +97,8 @@ pub enum Protocol {
     Tcp,
     /// UDP.
     Udp,
+    /// SCTP. Its ports cannot be rewritten, only its addresses.
+    Sctp,
 }
 
 impl Protocol {
@@ -83,6 +107,7 @@ impl Protocol {
         match self {
             Self::Tcp => wire::TCP,
             Self::Udp => wire::UDP,
+            Self::Sctp => 132,
         }
     }
 }
@@ -92,83 +117,9 @@ impl fmt::Display for Protocol {
         f.write_str(match self {
             Self::Tcp => "TCP",
             Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
         })
     }
-}
-
-/// A port of a service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServicePort {
-    /// The type of its service.
-    pub kind: ServiceKind,
-    /// The number on which clients reach it, host order.
-    pub port: u16,
-    /// What the service says about the port of the pods. The endpoints have the numbers.
-    pub target: Target,
-    /// Where it is reached.
-    pub frontends: Vec<Frontend>,
-    /// How a backend is chosen, where the service says so itself.
-    pub algorithm: Option<Algorithm>,
-    /// What serves it: both families, by address and port, each pair once.
-    pub endpoints: Vec<Endpoint>,
-}
-
-/// The `spec.type` of a Service that has an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ServiceKind {
-    /// Reached within the cluster.
-    ClusterIp,
-    /// Reached on every node's addresses, too.
-    NodePort,
-    /// Reached on addresses from outside, too.
-    LoadBalancer,
-}
-
-impl ServiceKind {
-    /// As in `spec.type`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ClusterIp => "ClusterIP",
-            Self::NodePort => "NodePort",
-            Self::LoadBalancer => "LoadBalancer",
-        }
-    }
-}
-
-/// The `targetPort` of a service's port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// A number, host order.
-    Number(u16),
-    /// The name that a container gives its port; a number per pod.
-    Name(String),
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Number(number) => number.fmt(f),
-            Self::Name(name) => f.write_str(name),
-        }
-    }
-}
-
-/// An address and port on which a service is reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Frontend {
-    /// Why it is one.
-    pub kind: FrontendKind,
-    /// The address.
-    pub address: IpAddr,
-    /// The port, host order.
-    pub port: u16,
-}
-
-/// What makes an address a frontend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum FrontendKind {
-    /// It is one of the service's cluster addresses.
-    ClusterIp,
 }
 
 /// What serves a service's port.
@@ -188,9 +139,36 @@ pub struct Endpoint {
     pub node: Option<String>,
     /// Its pod, if it is one.
     pub pod: Option<ObjectName>,
+    /// The zone in which it runs, if that is known.
+    pub zone: Option<String>,
+    /// The zones for whose clients it is meant; empty where nothing is said.
+    pub for_zones: Vec<String>,
+    /// The nodes for whose clients it is meant; empty where nothing is said.
+    pub for_nodes: Vec<String>,
 }
 
 impl Endpoint {
+    /// One that is ready, and of which nothing else is known.
+    pub const fn new(address: IpAddr, port: u16) -> Self {
+        Self {
+            address,
+            port,
+            ready: true,
+            serving: true,
+            terminating: false,
+            node: None,
+            pod: None,
+            zone: None,
+            for_zones: Vec::new(),
+            for_nodes: Vec::new(),
+        }
+    }
+
+    /// Whether it is known to run on this node.
+    pub fn is_on(&self, node: &str) -> bool {
+        self.node.as_deref() == Some(node)
+    }
+
     /// Whether it takes connections only where nobody else does, and keeps those that it has.
     pub const fn is_draining(&self) -> bool {
         !self.ready && self.serving && self.terminating
@@ -202,8 +180,19 @@ impl Endpoint {
 pub struct Node {
     /// Its internal addresses, of both families.
     pub addresses: Vec<IpAddr>,
+    /// Its external addresses, of both families.
+    pub external_addresses: Vec<IpAddr>,
+    /// Its zone, if it says so.
+    pub zone: Option<String>,
     /// The ranges of its pods' addresses.
     pub pod_ranges: Vec<Range>,
+}
+
+impl Node {
+    /// All its addresses: the internal ones, then the external ones.
+    pub fn all_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.addresses.iter().chain(&self.external_addresses).copied()
+    }
 }
 
 /// A range of addresses.

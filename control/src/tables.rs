@@ -14,7 +14,7 @@ use twinpath_core::tuple::Tuple;
 use twinpath_core::verdict::IfIndex;
 
 use crate::maglev::Size;
-use crate::model::{self, Pod, PortName, Protocol, ServicePort, State};
+use crate::model::{self, Frontend, FrontendKind, Pod, PortName, Protocol, ServicePort, State};
 use crate::objects::ObjectName;
 use crate::tables::slices::{SliceOwner, Slices};
 
@@ -154,7 +154,9 @@ impl Planner {
             let planned = |endpoint: &&model::Endpoint| {
                 let is_ipv4 = endpoint.address.is_ipv4();
                 (endpoint.ready || endpoint.is_draining())
-                    && port.frontends.iter().any(|f| f.address.is_ipv4() == is_ipv4)
+                    && port.frontends.iter().any(|f| {
+                        f.kind == FrontendKind::ClusterIp && f.address.is_ipv4() == is_ipv4
+                    })
             };
             for endpoint in port.endpoints.iter().filter(planned) {
                 let id = number(&mut self.backends, &key(endpoint, name.protocol));
@@ -179,8 +181,9 @@ impl Planner {
         is_ipv4: bool,
         options: &Options,
     ) {
-        let mut frontends =
-            port.frontends.iter().filter(|f| f.address.is_ipv4() == is_ipv4).peekable();
+        let served =
+            |f: &&Frontend| f.kind == FrontendKind::ClusterIp && f.address.is_ipv4() == is_ipv4;
+        let mut frontends = port.frontends.iter().filter(served).peekable();
         if frontends.peek().is_none() {
             return;
         }

@@ -116,13 +116,10 @@ fn service(
     for (address, state) in endpoints {
         for prefix in ["10.244.0.", "fd00:244::"] {
             all.push(model::Endpoint {
-                address: ip(&format!("{prefix}{address}")),
-                port: 8080,
                 ready: *state == 0,
                 serving: *state < 2,
                 terminating: *state > 0,
-                node: None,
-                pod: None,
+                ..model::Endpoint::new(ip(&format!("{prefix}{address}")), 8080)
             });
         }
     }
@@ -133,6 +130,7 @@ fn service(
         frontends,
         algorithm,
         endpoints: all,
+        ..ServicePort::default()
     };
     (name, port)
 }

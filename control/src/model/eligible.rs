@@ -67,8 +67,7 @@ impl ServicePort {
         place: &Place<'_>,
     ) -> Eligible<'_> {
         let family = || self.endpoints.iter().filter(move |e| e.address.is_ipv4() == is_ipv4);
-        let counts =
-            |e: &&Endpoint| policy == TrafficPolicy::Cluster || e.is_on(place.node);
+        let counts = |e: &&Endpoint| policy == TrafficPolicy::Cluster || e.is_on(place.node);
         let mut endpoints: Vec<&Endpoint> = family().filter(|e| e.ready).filter(counts).collect();
         if policy == TrafficPolicy::Cluster {
             endpoints = preferred(endpoints, place);
@@ -76,8 +75,7 @@ impl ServicePort {
         if endpoints.is_empty() {
             endpoints = family().filter(|e| e.is_draining()).filter(counts).collect();
         }
-        let only_elsewhere =
-            endpoints.is_empty() && family().any(|e| e.ready || e.is_draining());
+        let only_elsewhere = endpoints.is_empty() && family().any(|e| e.ready || e.is_draining());
         Eligible { endpoints, only_elsewhere }
     }
 }

@@ -7,7 +7,8 @@ use std::net::IpAddr;
 use super::parse::{Report, address, port, protocol};
 use super::{Endpoint, Protocol};
 use crate::objects::{
-    EndpointAddress, EndpointPort, EndpointSlice, Endpoints, ObjectName, Reference, SliceEndpoint,
+    EndpointAddress, EndpointPort, EndpointSlice, Endpoints, Named, ObjectName, Reference,
+    SliceEndpoint,
 };
 use crate::problem::Problem;
 use crate::read::Objects;
@@ -141,9 +142,8 @@ fn ports(ports: &[EndpointPort], report: &mut Report<'_>) -> Vec<(String, Protoc
         let Some(protocol) = report.check(&what, protocol(entry.protocol.as_deref())) else {
             continue;
         };
-        // A port without a number stands for all of them, which only a headless service can use. Of
-        // SCTP the service is told.
-        if let (Some(protocol), Some(number)) = (protocol, entry.port) {
+        // A port without a number stands for all of them, which only a headless service can use.
+        if let Some(number) = entry.port {
             let number = report.check(&what, port(number));
             valid.extend(number.map(|number| (name, protocol, number)));
         }
@@ -154,14 +154,19 @@ fn ports(ports: &[EndpointPort], report: &mut Report<'_>) -> Vec<(String, Protoc
 fn from_slice(endpoint: &SliceEndpoint, address: IpAddr, namespace: &str) -> Endpoint {
     let conditions = &endpoint.conditions;
     let ready = conditions.ready.unwrap_or(true);
+    let names = |hints: &[Named]| {
+        hints.iter().map(|hint| hint.name.clone()).filter(|name| !name.is_empty()).collect()
+    };
     Endpoint {
-        address,
-        port: 0,
         ready,
         serving: conditions.serving.unwrap_or(ready),
         terminating: conditions.terminating.unwrap_or(false),
         node: endpoint.node_name.clone().filter(|name| !name.is_empty()),
         pod: pod(endpoint.target_ref.as_ref(), namespace),
+        zone: endpoint.zone.clone().filter(|zone| !zone.is_empty()),
+        for_zones: names(&endpoint.hints.for_zones),
+        for_nodes: names(&endpoint.hints.for_nodes),
+        ..Endpoint::new(address, 0)
     }
 }
 
@@ -172,13 +177,11 @@ fn from_address(
     namespace: &str,
 ) -> Endpoint {
     Endpoint {
-        address,
-        port: 0,
         ready,
         serving: ready,
-        terminating: false,
         node: entry.node_name.clone().filter(|name| !name.is_empty()),
         pod: pod(entry.target_ref.as_ref(), namespace),
+        ..Endpoint::new(address, 0)
     }
 }
 

@@ -9,14 +9,24 @@ use crate::objects::ObjectName;
 use crate::problem::Problem;
 use crate::read::Objects;
 
+/// The label of a Node that names its zone.
+const ZONE: &str = "topology.kubernetes.io/zone";
+
 pub(super) fn nodes(objects: &Objects, state: &mut State, problems: &mut Vec<Problem>) {
     for (name, object) in &objects.nodes {
         let mut report = Report::new(problems, &object.file, "Node", name);
-        let mut node = Node::default();
+        let zone = object.value.metadata.labels.get(ZONE).filter(|zone| !zone.is_empty());
+        let mut node = Node { zone: zone.cloned(), ..Node::default() };
         for entry in &object.value.status.addresses {
-            if entry.r#type.as_deref() == Some("InternalIP") {
-                let text = entry.address.as_deref().unwrap_or_default();
-                node.addresses.extend(report.check("InternalIP", address(text)));
+            let text = entry.address.as_deref().unwrap_or_default();
+            match entry.r#type.as_deref() {
+                Some("InternalIP") => {
+                    node.addresses.extend(report.check("InternalIP", address(text)));
+                }
+                Some("ExternalIP") => {
+                    node.external_addresses.extend(report.check("ExternalIP", address(text)));
+                }
+                _ => {}
             }
         }
         if node.addresses.is_empty() {
@@ -55,11 +65,22 @@ pub(super) fn pods(objects: &Objects, state: &mut State, problems: &mut Vec<Prob
     }
 }
 
+pub(super) fn service_ranges(objects: &Objects, state: &mut State, problems: &mut Vec<Problem>) {
+    for (name, object) in &objects.service_cidrs {
+        let mut report = Report::new(problems, &object.file, "ServiceCIDR", name);
+        if object.value.spec.cidrs.is_empty() {
+            report.error("has no ranges; add them under spec.cidrs");
+        }
+        for text in &object.value.spec.cidrs {
+            state.service_ranges.extend(report.check("cidrs", range(text)));
+        }
+    }
+}
+
 /// Adds the pods and nodes that only endpoints and pods mention: a dump may have been taken without.
 pub(super) fn mentioned(objects: &Objects, state: &mut State) {
-    let own: BTreeSet<IpAddr> =
-        state.nodes.values().flat_map(|node| node.addresses.iter().copied()).collect();
-    let State { services, nodes, pods } = state;
+    let own: BTreeSet<IpAddr> = state.nodes.values().flat_map(Node::all_addresses).collect();
+    let State { services, nodes, pods, .. } = state;
     for endpoint in services.values().flat_map(|port| &port.endpoints) {
         let Some(node) = &endpoint.node else { continue };
         if !nodes.contains_key(node) {

@@ -79,13 +79,13 @@ pub(super) fn port(number: i64) -> Result<u16, String> {
     }
 }
 
-/// A protocol, TCP where it is missing; `None` for one that is known and not served.
-pub(super) fn protocol(name: Option<&str>) -> Result<Option<Protocol>, String> {
+/// A protocol, TCP where it is missing.
+pub(super) fn protocol(name: Option<&str>) -> Result<Protocol, String> {
     match name {
-        None | Some("" | "TCP") => Ok(Some(Protocol::Tcp)),
-        Some("UDP") => Ok(Some(Protocol::Udp)),
-        Some("SCTP") => Ok(None),
-        Some(other) => Err(format!("{other:?} is no protocol; TCP and UDP are served")),
+        None | Some("" | "TCP") => Ok(Protocol::Tcp),
+        Some("UDP") => Ok(Protocol::Udp),
+        Some("SCTP") => Ok(Protocol::Sctp),
+        Some(other) => Err(format!("{other:?} is no protocol; TCP, UDP and SCTP are served")),
     }
 }
 

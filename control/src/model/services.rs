@@ -1,36 +1,37 @@
 //! Services.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use twinpath_core::service::Algorithm;
-
+use self::common::{Common, common};
+use super::claims::{Claimed, Claims, unspecified};
 use super::endpoints::Group;
-use super::parse::{Report, address, port, protocol};
+use super::parse::{Report, port, protocol};
 use super::{
-    ALGORITHM_ANNOTATION, Endpoint, Frontend, FrontendKind, PortName, Protocol, ServiceKind,
-    ServicePort, State, Target,
+    Distribution, Endpoint, Frontend, FrontendKind, PortName, Protocol, ServiceKind, ServicePort,
+    State, Target,
 };
 use crate::objects::{self, NumberOrName, ObjectName};
 use crate::problem::{Problem, Severity};
 use crate::read::Objects;
 
-/// Which port of which service has a frontend already.
-type Taken = HashMap<(IpAddr, u16, Protocol), PortName>;
+mod common;
+
+/// Where a cluster takes its node ports from unless it was told otherwise.
+const NODE_PORTS: std::ops::RangeInclusive<u16> = 30_000..=32_767;
 
 pub(super) fn services(
     objects: &Objects,
     groups: &HashMap<ObjectName, Group>,
     state: &mut State,
+    claims: &mut Claims,
     problems: &mut Vec<Problem>,
 ) {
-    let mut taken = Taken::new();
     let no_slices = objects.slices.is_empty() && objects.endpoints.is_empty();
     for (name, object) in &objects.services {
         let mut report = Report::new(problems, &object.file, "Service", name);
-        let Some(common) = common(&object.value, &mut report) else { continue };
+        let Some(mut common) = common(&object.value, &mut report) else { continue };
         let group = groups.get(name);
         if group.is_none() && !no_slices {
             report.warning(
@@ -38,6 +39,8 @@ pub(super) fn services(
                  give `kubectl get endpointslices -A` too",
             );
         }
+        health_check(name, &mut common, claims, &mut report);
+        let mut has_hints = common.port.distribution == Distribution::Anywhere;
         for entry in &object.value.spec.ports {
             let Some((port_name, mut port)) = service_port(name, entry, &common, &mut report)
             else {
@@ -49,12 +52,19 @@ pub(super) fn services(
                 continue;
             }
             if let Some(group) = group {
-                port.endpoints = endpoints(&port_name, &port.target, group, &mut report);
+                port.endpoints = endpoints(&port_name, &port, group, &mut report);
             }
-            port.frontends = claim(&port_name, port.port, &common, &mut taken, &mut report);
+            has_hints |= port.endpoints.iter().any(is_hinted);
+            if port_name.protocol == Protocol::Sctp {
+                check_sctp(&port_name, &port, &mut report);
+            }
+            port.frontends = claim(&port_name, &port, &common, claims, &mut report);
             if !port.frontends.is_empty() {
                 state.services.insert(port_name, port);
             }
+        }
+        if !has_hints && group.is_some_and(|group| group.has_endpoints) {
+            report.note("its EndpointSlices have no hints, so no endpoint is preferred");
         }
     }
     if no_slices && !state.services.is_empty() {
@@ -68,84 +78,6 @@ pub(super) fn services(
                 .to_owned(),
         });
     }
-}
-
-/// What the ports of a service have in common.
-struct Common {
-    kind: ServiceKind,
-    addresses: Vec<IpAddr>,
-    algorithm: Option<Algorithm>,
-}
-
-/// `None` for a service that the datapath has nothing to do with.
-fn common(service: &objects::Service, report: &mut Report<'_>) -> Option<Common> {
-    let spec = &service.spec;
-    let kind = match spec.r#type.as_deref() {
-        None | Some("" | "ClusterIP") => ServiceKind::ClusterIp,
-        Some("NodePort") => ServiceKind::NodePort,
-        Some("LoadBalancer") => ServiceKind::LoadBalancer,
-        Some("ExternalName") => {
-            report.note("left out: ExternalName is for the DNS server alone");
-            return None;
-        }
-        Some(other) => {
-            report.error(format_args!(
-                "type {other:?} is none of ClusterIP, NodePort, LoadBalancer and ExternalName"
-            ));
-            return None;
-        }
-    };
-    let single = spec.cluster_ip.iter().filter(|_| spec.cluster_ips.is_empty());
-    let texts: Vec<&str> = spec
-        .cluster_ips
-        .iter()
-        .chain(single)
-        .map(String::as_str)
-        .filter(|text| !text.is_empty())
-        .collect();
-    if texts.contains(&"None") {
-        report.note("left out: headless, so clients connect to its endpoints themselves");
-        return None;
-    }
-    if texts.is_empty() {
-        report.error(
-            "has no clusterIP; give what `kubectl get` prints, where the cluster has set it",
-        );
-        return None;
-    }
-    let mut addresses = Vec::new();
-    for text in texts {
-        let address = report.check("clusterIP", address(text));
-        addresses.extend(address.filter(|address| !addresses.contains(address)));
-    }
-    if addresses.is_empty() {
-        return None;
-    }
-    if spec.ports.is_empty() {
-        report.error("has no ports; add them under spec.ports");
-        return None;
-    }
-    if spec.session_affinity.as_deref() == Some("ClientIP") {
-        report.warning("sessionAffinity ClientIP is not served yet: a client may change backends");
-    }
-    if spec.internal_traffic_policy.as_deref() == Some("Local") {
-        report
-            .warning("internalTrafficPolicy Local is not served yet: all nodes' backends are used");
-    }
-    let algorithm = match service.metadata.annotations.get(ALGORITHM_ANNOTATION) {
-        None => None,
-        Some(text) => match text.as_str() {
-            "random" => Some(Algorithm::Random),
-            "maglev" => Some(Algorithm::Maglev),
-            other => {
-                report.error(format_args!(
-                    "annotation {ALGORITHM_ANNOTATION} is {other:?}; it may be random or maglev"
-                ));
-                None
-            }
-        },
-    };
-    Some(Common { kind, addresses, algorithm })
 }
 
 /// A port, as yet without frontends and endpoints.
@@ -162,10 +94,7 @@ fn service_port(
         return None;
     };
     let number = report.check(&what, port(number))?;
-    let Some(protocol) = report.check(&what, protocol(entry.protocol.as_deref()))? else {
-        report.warning(format_args!("{what} left out: SCTP is not served yet"));
-        return None;
-    };
+    let protocol = report.check(&what, protocol(entry.protocol.as_deref()))?;
     let target = match &entry.target_port {
         None => Target::Number(number),
         // Kubernetes has 0 and an empty name for a target that was not given.
@@ -176,27 +105,78 @@ fn service_port(
             Target::Number(report.check(&format!("{what}: targetPort"), port(*target))?)
         }
     };
-    let name = PortName { service: service.clone(), port: name, protocol };
     let port = ServicePort {
-        kind: common.kind,
         port: number,
         target,
-        frontends: Vec::new(),
-        algorithm: common.algorithm,
-        endpoints: Vec::new(),
+        node_port: node_port(&what, entry, common.port.kind, report),
+        ..common.port.clone()
     };
-    Some((name, port))
+    Some((PortName { service: service.clone(), port: name, protocol }, port))
+}
+
+fn node_port(
+    what: &str,
+    entry: &objects::ServicePort,
+    kind: ServiceKind,
+    report: &mut Report<'_>,
+) -> Option<u16> {
+    let Some(number) = entry.node_port.filter(|number| *number != 0) else {
+        if kind == ServiceKind::NodePort {
+            report.warning(format_args!(
+                "{what} has no nodePort; give what `kubectl get` prints, where the cluster has set it"
+            ));
+        }
+        return None;
+    };
+    if kind == ServiceKind::ClusterIp {
+        report.warning(format_args!("{what}: nodePort {number} left out: its type is ClusterIP"));
+        return None;
+    }
+    let number = report.check(&format!("{what}: nodePort"), port(number))?;
+    if !NODE_PORTS.contains(&number) {
+        report.warning(format_args!(
+            "{what}: nodePort {number} is out of {}..{}, where clusters take them from; \
+             it must not be the port of a server of the nodes",
+            NODE_PORTS.start(),
+            NODE_PORTS.end()
+        ));
+    }
+    Some(number)
+}
+
+/// The port of the health checks, if nobody else has it.
+fn health_check(
+    service: &ObjectName,
+    common: &mut Common,
+    claims: &mut Claims,
+    report: &mut Report<'_>,
+) {
+    let Some(number) = common.port.health_check_port else { return };
+    let port = "healthCheckNodePort".to_owned();
+    let name = PortName { service: service.clone(), port, protocol: Protocol::Tcp };
+    for is_ipv4 in [true, false] {
+        if let Claimed::By(other) = claims.everywhere(&name, unspecified(is_ipv4), number) {
+            report.error(format_args!(
+                "healthCheckNodePort {number} on TCP is that of {other} already"
+            ));
+            common.port.health_check_port = None;
+            return;
+        }
+    }
 }
 
 /// What serves a port. Endpoints go by the name of the service's port, whatever its target is; their
 /// own numbers are the ones that the target stands for.
 fn endpoints(
     name: &PortName,
-    target: &Target,
+    port: &ServicePort,
     group: &Group,
     report: &mut Report<'_>,
 ) -> Vec<Endpoint> {
-    if let Some(endpoints) = group.port(&name.port, name.protocol) {
+    if let Some(mut endpoints) = group.port(&name.port, name.protocol) {
+        if port.publish_not_ready {
+            endpoints.iter_mut().for_each(|endpoint| endpoint.ready = true);
+        }
         return endpoints;
     }
     if group.has_endpoints {
@@ -204,36 +184,70 @@ fn endpoints(
         let known: Vec<String> = group.port_names().collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         report.warning(format_args!(
-            "port {shown} ({}, targetPort {target}) is in none of its EndpointSlices, so its \
+            "port {shown} ({}, targetPort {}) is in none of its EndpointSlices, so its \
              connections are refused; ports that they have: {known}",
-            name.protocol
+            name.protocol, port.target
         ));
     }
     Vec::new()
 }
 
+fn is_hinted(endpoint: &Endpoint) -> bool {
+    !endpoint.for_zones.is_empty() || !endpoint.for_nodes.is_empty()
+}
+
+/// The transport checksum of SCTP is over all bytes, so its ports cannot be rewritten on the way.
+fn check_sctp(name: &PortName, port: &ServicePort, report: &mut Report<'_>) {
+    let target = match port.target {
+        Target::Number(number) => Some(number),
+        Target::Name(_) => None,
+    };
+    let listens = |number: u16| {
+        target.is_none_or(|target| target == number)
+            && port.endpoints.iter().all(|endpoint| endpoint.port == number)
+    };
+    for (what, number) in [("port", Some(port.port)), ("nodePort", port.node_port)] {
+        if let Some(number) = number.filter(|number| !listens(*number)) {
+            report.warning(format_args!(
+                "{name}: {what} {number} is not the port of the pods, and ports of SCTP cannot be \
+                 rewritten; its packets are dropped"
+            ));
+        }
+    }
+}
+
 /// The frontends of a port, without those that another has.
 fn claim(
     name: &PortName,
-    port: u16,
+    port: &ServicePort,
     common: &Common,
-    taken: &mut Taken,
+    claims: &mut Claims,
     report: &mut Report<'_>,
 ) -> Vec<Frontend> {
+    let node_port = [true, false]
+        .into_iter()
+        .filter(|is_ipv4| common.has_family(*is_ipv4))
+        .filter_map(|is_ipv4| Some((unspecified(is_ipv4), port.node_port?)));
+    let fixed = common.addresses.iter().map(|(kind, address)| (*kind, *address, port.port));
+    let on_nodes = node_port.map(|(address, number)| (FrontendKind::NodePort, address, number));
     let mut frontends = Vec::new();
-    for &address in &common.addresses {
-        match taken.entry((address, port, name.protocol)) {
-            Entry::Vacant(entry) => {
-                entry.insert(name.clone());
-                frontends.push(Frontend { kind: FrontendKind::ClusterIp, address, port });
-            }
-            Entry::Occupied(entry) => report.error(format_args!(
-                "{} on {} is that of {} already",
-                SocketAddr::new(address, port),
+    for (kind, address, port) in fixed.chain(on_nodes) {
+        match claims.everywhere(name, address, port) {
+            Claimed::Now => frontends.push(Frontend { kind, address, port }),
+            Claimed::Before => {}
+            Claimed::By(other) => report.error(format_args!(
+                "{} on {} is that of {other} already",
+                shown(kind, address, port),
                 name.protocol,
-                entry.get()
             )),
         }
     }
     frontends
+}
+
+fn shown(kind: FrontendKind, address: IpAddr, port: u16) -> String {
+    match kind {
+        FrontendKind::NodePort => format!("nodePort {port}"),
+        _ => SocketAddr::new(address, port).to_string(),
+    }
 }

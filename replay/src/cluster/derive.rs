@@ -142,15 +142,7 @@ fn cluster(servers: &[Server], addresses: &BTreeSet<Address>) -> Cluster {
                 node: name.clone(),
                 host_network: false,
             });
-            Endpoint {
-                address: backend,
-                port: *port,
-                ready: true,
-                serving: true,
-                terminating: false,
-                node: Some(name.clone()),
-                pod: Some(pod),
-            }
+            Endpoint { node: Some(name.clone()), pod: Some(pod), ..Endpoint::new(backend, *port) }
         });
         let service = ServicePort {
             kind: ServiceKind::ClusterIp,
@@ -161,8 +153,8 @@ fn cluster(servers: &[Server], addresses: &BTreeSet<Address>) -> Cluster {
                 address: *address,
                 port: *port,
             }],
-            algorithm: None,
             endpoints: endpoints.collect(),
+            ..ServicePort::default()
         };
         let name = PortName {
             service: ObjectName::new(NAMESPACE, &address.to_string()),

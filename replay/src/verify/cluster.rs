@@ -59,7 +59,7 @@ pub(super) fn state(endpoints: &[u8; SERVICE_COUNT as usize]) -> State {
             [192, 168, 0, last].into(),
             [0xfd00, 0x192, 0x168, 0, 0, 0, 0, u16::from(last)].into(),
         ];
-        state.nodes.insert(name.to_owned(), Node { addresses, pod_ranges: Vec::new() });
+        state.nodes.insert(name.to_owned(), Node { addresses, ..Node::default() });
     }
     let pod_name = |pod: u8| ObjectName { namespace: "default".into(), name: format!("pod-{pod}") };
     let node_of = |pod: u8| if pod < 4 { NODE } else { "node-b" }.to_owned();
@@ -76,13 +76,12 @@ pub(super) fn state(endpoints: &[u8; SERVICE_COUNT as usize]) -> State {
             let bits = endpoints[index] >> (2 * place) & 3;
             for family in [4, 6].into_iter().filter(|_| bits != 0) {
                 serving.push(Endpoint {
-                    address: pod_address(pod, family),
-                    port: target,
                     ready: bits == 1,
                     serving: bits != 3,
                     terminating: bits == 2,
                     node: Some(node_of(pod)),
                     pod: Some(pod_name(pod)),
+                    ..Endpoint::new(pod_address(pod, family), target)
                 });
             }
         }
@@ -103,6 +102,7 @@ pub(super) fn state(endpoints: &[u8; SERVICE_COUNT as usize]) -> State {
                 frontends: vec![frontend(4), frontend(6)],
                 algorithm: Some(algorithm),
                 endpoints: serving,
+                ..ServicePort::default()
             },
         );
     }

@@ -306,7 +306,8 @@ fn choice<T: Copy>(
     let found = choices.iter().find(|(word, _)| text == word);
     if found.is_none() {
         let [(one, _), (other, _)] = choices;
-        report.error(format_args!("annotation {annotation} is {text:?}; it may be {one} or {other}"));
+        report
+            .error(format_args!("annotation {annotation} is {text:?}; it may be {one} or {other}"));
     }
     found.map(|(_, choice)| *choice)
 }
