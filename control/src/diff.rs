@@ -18,7 +18,7 @@ use crate::tables::Desired;
 pub enum Write {
     /// A backend.
     Backend(BackendId, Option<Backend>),
-    /// A frontend, a slot, or the entry of an address.
+    /// A frontend in a scope, a slot, or the entry of an address.
     Service(ServiceKey, Option<Service>),
     /// A member of a service, with the bits of the scopes in which it has a slot.
     Member(Member, Option<u32>),
@@ -104,10 +104,17 @@ fn put<K: Ord, V>(table: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
 /// sets the epoch to that of `from` and one, so that connections look at their backends again.
 ///
 /// Packets are handled while the writes are done, so after each of them
-/// - every slot and every entry of the Maglev table names a backend that is there, or none,
-/// - every frontend has the slots that it counts,
-/// - no frontend reads a slice of the Maglev table that belongs to another service,
-/// - an address with frontends has its entry.
+/// - every slot, every entry of the Maglev table and every termination names a backend that is there, or
+///   none, and the slots that a frontend counts name active ones,
+/// - every frontend has the slots that it counts, and their backends are members of its service in its
+///   scope,
+/// - no frontend reads a slice of the Maglev table that belongs to another service, or to other backends,
+/// - an address with frontends has its entry, unless it is a node's,
+/// - a frontend is restricted to source ranges, and has all of them, before it is there, and every range
+///   that is there is one of before or after,
+/// - a port on which the node is reached is reserved.
+///
+/// A frontend that passes from one service to another is none in between.
 pub fn diff(from: &Desired, to: &Desired) -> Vec<Write> {
     let config = Config { epoch: from.config.epoch, ..to.config };
     let resized = from.config.maglev_size != to.config.maglev_size;
@@ -136,25 +143,29 @@ pub fn diff(from: &Desired, to: &Desired) -> Vec<Write> {
     for (key, value) in changed(&from.ranges, &to.ranges) {
         writes.push(Write::Range(*key, Some(*value)));
     }
-    for (index, at) in (0..from.reserved.len().max(to.reserved.len())).zip(0_u32..) {
-        let word = |table: &Desired| table.reserved.get(index).copied().unwrap_or(0);
-        if word(from) != word(to) {
-            writes.push(Write::Reserved(at, word(to)));
+    for (at, old, new) in words(from, to) {
+        if old | new != old {
+            writes.push(Write::Reserved(at, old | new));
         }
     }
 
-    // Frontends that go, and frontends that leave their slice: those choose at random in the
-    // meantime, for which their slots are all there.
+    // Frontends that go or become another service's, since slots and members are those of one service.
+    // And frontends that leave their slice: those choose at random in the meantime, for which their
+    // slots are all there.
     let mut meantime = BTreeSet::new();
     for (key, old) in from.services.iter().filter(|(key, _)| is_master(key)) {
         match to.services.get(key) {
             None => writes.push(Write::Service(*key, None)),
+            Some(new) if new.id != old.id => {
+                writes.push(Write::Service(*key, None));
+                meantime.insert(*key);
+            }
             Some(new) => {
                 let reads = old.count > 0 && is_maglev(old);
                 let goes_on =
                     new.count > 0 && is_maglev(new) && new.maglev == old.maglev && !resized;
                 if reads && !goes_on {
-                    let random = Service::master(old.id, old.count, Algorithm::Random, 0);
+                    let random = without_slice(old);
                     writes.push(Write::Service(*key, Some(random)));
                     meantime.insert(*key);
                 }
@@ -201,6 +212,11 @@ pub fn diff(from: &Desired, to: &Desired) -> Vec<Write> {
     for key in removed(&from.terminations, &to.terminations) {
         writes.push(Write::Termination(*key, None));
     }
+    for (at, old, new) in words(from, to) {
+        if old & !new != 0 {
+            writes.push(Write::Reserved(at, new));
+        }
+    }
     for address in removed(&from.endpoints, &to.endpoints) {
         writes.push(Write::Endpoint(*address, None));
     }
@@ -217,6 +233,13 @@ pub fn diff(from: &Desired, to: &Desired) -> Vec<Write> {
         writes.push(Write::Config(Config { epoch: config.epoch.wrapping_add(1), ..config }));
     }
     writes
+}
+
+/// The words of reserved ports, before and after, with their places.
+fn words<'a>(from: &'a Desired, to: &'a Desired) -> impl Iterator<Item = (u32, u64, u64)> {
+    let word = |table: &Desired, index: usize| table.reserved.get(index).copied().unwrap_or(0);
+    let places = (0..from.reserved.len().max(to.reserved.len())).zip(0_u32..);
+    places.map(move |(index, at)| (at, word(from, index), word(to, index)))
 }
 
 /// Entries of `to` that `from` has not, or has with another value.
@@ -246,6 +269,14 @@ const fn is_master(key: &ServiceKey) -> bool {
 
 const fn is_maglev(service: &Service) -> bool {
     service.algorithm == Algorithm::Maglev as u8
+}
+
+/// The same frontend, its backends chosen at random.
+const fn without_slice(frontend: &Service) -> Service {
+    let mut random = *frontend;
+    random.algorithm = Algorithm::Random as u8;
+    random.maglev = 0;
+    random
 }
 
 #[cfg(test)]

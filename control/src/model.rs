@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use twinpath_core::wire;
 
@@ -21,6 +21,7 @@ mod parse;
 mod port;
 mod services;
 
+pub(crate) use claims::unspecified;
 pub use eligible::{Client, Eligible, Place};
 pub use health::HealthCheck;
 pub use port::{
@@ -107,7 +108,7 @@ impl Protocol {
         match self {
             Self::Tcp => wire::TCP,
             Self::Udp => wire::UDP,
-            Self::Sctp => 132,
+            Self::Sctp => wire::SCTP,
         }
     }
 }
@@ -202,6 +203,28 @@ pub struct Range {
     pub address: IpAddr,
     /// How many leading bits its addresses share.
     pub length: u8,
+}
+
+impl Range {
+    /// The range of one address.
+    pub const fn of(address: IpAddr) -> Self {
+        Self { address, length: if address.is_ipv4() { 32 } else { 128 } }
+    }
+
+    /// Its first address.
+    pub fn first(&self) -> IpAddr {
+        let shift = |bits: u32| bits.saturating_sub(u32::from(self.length));
+        match self.address {
+            IpAddr::V4(ip) => {
+                let mask = u32::MAX.checked_shl(shift(32)).unwrap_or(0);
+                Ipv4Addr::from_bits(ip.to_bits() & mask).into()
+            }
+            IpAddr::V6(ip) => {
+                let mask = u128::MAX.checked_shl(shift(128)).unwrap_or(0);
+                Ipv6Addr::from_bits(ip.to_bits() & mask).into()
+            }
+        }
+    }
 }
 
 impl fmt::Display for Range {

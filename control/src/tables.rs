@@ -9,16 +9,20 @@ use twinpath_core::bytes::Be16;
 use twinpath_core::endpoint::Endpoint;
 use twinpath_core::range::RangeKey;
 use twinpath_core::seam::Config;
-use twinpath_core::service::{Algorithm, Member, Scope, Service, ServiceId, ServiceKey};
+use twinpath_core::service::{Member, Service, ServiceId, ServiceKey};
 use twinpath_core::tuple::Tuple;
 use twinpath_core::verdict::IfIndex;
 
-use crate::maglev::Size;
-use crate::model::{self, Frontend, FrontendKind, Pod, PortName, Protocol, ServicePort, State};
+use self::slices::{SliceOwner, Slices};
+use crate::model::{self, Node, Place, Pod, PortName, Protocol, ServicePort, State};
 use crate::objects::ObjectName;
-use crate::tables::slices::{SliceOwner, Slices};
 
+mod frontends;
+mod infrastructure;
+mod options;
 mod slices;
+
+pub use options::{Dispatch, Mode, Options};
 
 /// The contents of a node's tables. Conntrack is not among them: the datapath writes it itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,17 +79,10 @@ pub trait Devices {
     fn pod(&self, node: &str, pod: &Pod) -> Option<IfIndex>;
     /// The device that faces the other nodes; 0 to leave the way there to the node's stack.
     fn uplink(&self, node: &str) -> IfIndex;
-}
-
-/// What the state of the cluster does not say. The same on all nodes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Options {
-    /// How a backend is chosen where the service does not say.
-    pub algorithm: Algorithm,
-    /// Entries of a service's slice of the Maglev table.
-    pub maglev_size: Size,
-    /// Seed of the Maglev tables and of the hash that indexes them.
-    pub hash_seed: u32,
+    /// The largest IP packet that this device takes, in bytes; 0 where that is not known.
+    fn mtu(&self, _node: &str) -> u32 {
+        0
+    }
 }
 
 /// Makes tables and gives out the numbers in them.
@@ -107,9 +104,13 @@ type BackendKey = (IpAddr, u16, Protocol);
 impl Planner {
     /// The tables of one node.
     ///
-    /// A backend is active where a slot names it. One that drains is in the table, so that it keeps its
-    /// connections, and in no slot, unless its service has nobody else: then it takes new ones, too. A
-    /// service with more than 65,535 backends is given the first ones of them.
+    /// Every backend that is ready is in the table and active, and has slots where it takes new connections
+    /// from this node: see [`ServicePort::eligible`]. One that drains is in the table, so that it keeps its
+    /// connections, and in no slot, unless there is nobody else: then it takes new ones, too, and is
+    /// active. A service with more than 65,535 backends is given the first ones of them.
+    ///
+    /// A node port is under the unspecified address. Every other frontend address has an entry of its own,
+    /// which says that packets to its other ports go nowhere, unless it is an address of a node.
     pub fn plan<D: Devices + ?Sized>(
         &mut self,
         state: &State,
@@ -117,30 +118,26 @@ impl Planner {
         devices: &D,
         options: &Options,
     ) -> Desired {
+        let site = Site::new(state, node, options);
         let mut desired = Desired {
-            config: Config {
-                epoch: 0,
-                maglev_size: options.maglev_size.get(),
-                hash_seed: options.hash_seed,
-                uplink: devices.uplink(node),
-                ..Config::default()
-            },
-            endpoints: endpoints(state, node, devices),
+            config: infrastructure::config(state, node, devices, options),
+            endpoints: infrastructure::endpoints(state, node, devices),
+            ranges: infrastructure::ranges(state, options),
+            reserved: infrastructure::reserved(&site),
             ..Desired::default()
         };
-        let live: BTreeSet<SliceOwner> = state
-            .services
-            .iter()
-            .filter(|(_, port)| port.algorithm.unwrap_or(options.algorithm) == Algorithm::Maglev)
-            .flat_map(|(name, port)| {
-                let id = number(&mut self.services, name);
-                port.frontends.iter().map(move |f| (id, f.address.is_ipv4()))
-            })
-            .collect();
-        self.slices.retain(&live);
+        let mut live: BTreeSet<SliceOwner> = BTreeSet::new();
         for (name, port) in &state.services {
+            let mut slices = frontends::slices(0, port, options).peekable();
+            if slices.peek().is_some() {
+                let id = number(&mut self.services, name);
+                live.extend(slices.map(|(_, is_ipv4, policy)| (id, is_ipv4, policy)));
+            }
+        }
+        self.slices.retain(&live);
+        for (name, port) in state.services.iter().filter(|(_, port)| site.serves(port)) {
             for is_ipv4 in [true, false] {
-                self.service(&mut desired, name, port, is_ipv4, options);
+                self.service(&mut desired, &site, name, port, is_ipv4);
             }
         }
         desired
@@ -154,9 +151,7 @@ impl Planner {
             let planned = |endpoint: &&model::Endpoint| {
                 let is_ipv4 = endpoint.address.is_ipv4();
                 (endpoint.ready || endpoint.is_draining())
-                    && port.frontends.iter().any(|f| {
-                        f.kind == FrontendKind::ClusterIp && f.address.is_ipv4() == is_ipv4
-                    })
+                    && port.frontends.iter().any(|f| f.address.is_ipv4() == is_ipv4)
             };
             for endpoint in port.endpoints.iter().filter(planned) {
                 let id = number(&mut self.backends, &key(endpoint, name.protocol));
@@ -171,69 +166,35 @@ impl Planner {
         }
         names
     }
+}
 
-    /// One port of a service, in one address family.
-    fn service(
-        &mut self,
-        desired: &mut Desired,
-        name: &PortName,
-        port: &ServicePort,
-        is_ipv4: bool,
-        options: &Options,
-    ) {
-        let served =
-            |f: &&Frontend| f.kind == FrontendKind::ClusterIp && f.address.is_ipv4() == is_ipv4;
-        let mut frontends = port.frontends.iter().filter(served).peekable();
-        if frontends.peek().is_none() {
-            return;
-        }
-        let id = number(&mut self.services, name);
-        let family = || port.endpoints.iter().filter(|e| e.address.is_ipv4() == is_ipv4);
-        let nobody_else = !family().any(|e| e.ready);
-        let mut slots = Vec::new();
-        for endpoint in family() {
-            let takes_new = endpoint.ready || (nobody_else && endpoint.is_draining());
-            if !takes_new && !endpoint.is_draining() {
-                continue;
-            }
-            let key = key(endpoint, name.protocol);
-            let backend = number(&mut self.backends, &key);
-            if takes_new && slots.len() < usize::from(u16::MAX) {
-                slots.push((backend, key));
-                desired.backends.insert(backend, entry(&key, BackendState::Active));
-            } else {
-                // Another service may give it new connections.
-                desired
-                    .backends
-                    .entry(backend)
-                    .or_insert_with(|| entry(&key, BackendState::Terminating));
-            }
-        }
+/// The node that tables are made for, and the rest of the cluster.
+struct Site<'a> {
+    state: &'a State,
+    node: &'a str,
+    place: Place<'a>,
+    options: &'a Options,
+    /// The node's addresses.
+    own: BTreeSet<IpAddr>,
+    /// The addresses of all nodes.
+    nodes: BTreeSet<IpAddr>,
+}
 
-        let algorithm = port.algorithm.unwrap_or(options.algorithm);
-        let slice = match algorithm {
-            Algorithm::Random => 0,
-            Algorithm::Maglev => {
-                let slice = self.slices.fill((id, is_ipv4), &slots, options);
-                slice.copy_to(&mut desired.maglev, options.maglev_size);
-                slice.index
-            }
-        };
-        let count = (0..=u16::MAX).nth(slots.len()).unwrap_or(u16::MAX);
-        for frontend in frontends {
-            let address = Address::from(frontend.address);
-            let number = name.protocol.number();
-            let key = ServiceKey::frontend(address, Be16::new(frontend.port), number);
-            desired.services.insert(key, Service::master(id, count, algorithm, slice));
-            for (slot, (backend, _)) in (1..=u16::MAX).zip(&slots) {
-                desired.services.insert(key.slot(slot), Service::slot(*backend));
-                let member = Member { service: id, backend: *backend };
-                *desired.members.entry(member).or_default() |= Scope::Internal.bit();
-            }
-            desired
-                .services
-                .insert(ServiceKey::address(address), Service::master(0, 0, Algorithm::Random, 0));
+impl<'a> Site<'a> {
+    fn new(state: &'a State, node: &'a str, options: &'a Options) -> Self {
+        Self {
+            state,
+            node,
+            place: state.place(node),
+            options,
+            own: state.nodes.get(node).into_iter().flat_map(Node::all_addresses).collect(),
+            nodes: state.nodes.values().flat_map(Node::all_addresses).collect(),
         }
+    }
+
+    /// Whether this node serves a port: others do not serve the host ports of its pods.
+    fn serves(&self, port: &ServicePort) -> bool {
+        port.node.as_deref().is_none_or(|node| node == self.node)
     }
 }
 
@@ -254,29 +215,6 @@ fn key(endpoint: &model::Endpoint, protocol: Protocol) -> BackendKey {
 
 fn entry((address, port, protocol): &BackendKey, state: BackendState) -> Backend {
     Backend::new(Address::from(*address), Be16::new(*port), protocol.number(), state)
-}
-
-/// The addresses that are on this node.
-fn endpoints<D: Devices + ?Sized>(
-    state: &State,
-    node: &str,
-    devices: &D,
-) -> BTreeMap<Address, Endpoint> {
-    let mut endpoints = BTreeMap::new();
-    for pod in state.pods.values().filter(|pod| pod.node == node) {
-        let endpoint = if pod.host_network {
-            Some(Endpoint::HOST)
-        } else {
-            devices.pod(node, pod).map(Endpoint::pod)
-        };
-        if let Some(endpoint) = endpoint {
-            endpoints.extend(pod.addresses.iter().map(|ip| (Address::from(*ip), endpoint)));
-        }
-    }
-    if let Some(node) = state.nodes.get(node) {
-        endpoints.extend(node.addresses.iter().map(|ip| (Address::from(*ip), Endpoint::HOST)));
-    }
-    endpoints
 }
 
 #[cfg(test)]

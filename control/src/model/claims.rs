@@ -77,6 +77,6 @@ impl Claims {
 }
 
 /// The unspecified address of a family.
-pub(super) const fn unspecified(is_ipv4: bool) -> IpAddr {
+pub(crate) const fn unspecified(is_ipv4: bool) -> IpAddr {
     if is_ipv4 { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) }
 }

@@ -7,11 +7,13 @@ use twinpath_core::service::ServiceId;
 
 use super::{BackendKey, Options};
 use crate::maglev::{self, Size};
+use crate::model::TrafficPolicy;
 
-/// A service port, and whether the slice is that of its IPv4 backends.
-pub(super) type SliceOwner = (ServiceId, bool);
+/// A service port, whether the slice is that of its IPv4 backends, and the policy by which they were
+/// chosen.
+pub(super) type SliceOwner = (ServiceId, bool, TrafficPolicy);
 
-/// The slices in use. A service keeps its slice while it exists.
+/// The slices in use. A service keeps its slices while it chooses by Maglev.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Slices {
     owners: BTreeMap<SliceOwner, Slice>,
@@ -19,7 +21,7 @@ pub(super) struct Slices {
     free: BTreeSet<u32>,
 }
 
-/// A slice. Its contents are kept, since they are the same for every node and seldom change.
+/// A slice. Its contents are kept, since they are the same for most nodes and seldom change.
 #[derive(Clone, Debug)]
 pub(super) struct Slice {
     /// Its place in the table, in slices.

@@ -1,5 +1,11 @@
+use twinpath_core::service::Algorithm;
+
 use super::*;
+use crate::maglev::Size;
 use crate::read::read;
+
+mod kinds;
+mod node;
 
 /// Devices of a node by the order of pods' names; none for a pod whose name begins with `x`.
 struct ByName;
@@ -107,7 +113,14 @@ fn a_whole_plan() {
         maglev: vec![],
         endpoints: BTreeMap::new(),
         members: [1, 2, 3].into_iter().map(|backend| (Member { service: 1, backend }, 1)).collect(),
-        config: Config { maglev_size: 1021, hash_seed: 7, uplink: 2, ..Config::default() },
+        config: Config {
+            maglev_size: 1021,
+            hash_seed: 7,
+            uplink: 2,
+            hairpin4: address("169.254.42.1"),
+            hairpin6: address("fd2a:5dc8:7e31::2a01"),
+            ..Config::default()
+        },
         ..Desired::default()
     };
     assert_eq!(desired, expected);
@@ -230,36 +243,6 @@ fn the_same_maglev_table_whatever_the_history() {
         &options,
     );
     assert_eq!(addresses(&mut other), addresses(&mut Planner::default()));
-}
-
-#[test]
-fn endpoints_of_a_node() {
-    let text = "
-kind: List
-items:
-- {kind: Node, metadata: {name: a}, status: {addresses: [{type: InternalIP, address: 192.168.0.1}]}}
-- {kind: Node, metadata: {name: b}, status: {addresses: [{type: InternalIP, address: 192.168.0.2}]}}
-- {kind: Pod, metadata: {name: A}, spec: {nodeName: a}, status: {podIPs: [{ip: 10.0.0.1}, {ip: 'fd00::1'}]}}
-- {kind: Pod, metadata: {name: B}, spec: {nodeName: b}, status: {podIPs: [{ip: 10.0.0.2}]}}
-- {kind: Pod, metadata: {name: x}, spec: {nodeName: a}, status: {podIPs: [{ip: 10.0.0.3}]}}
-- {kind: Pod, metadata: {name: h}, spec: {nodeName: a, hostNetwork: true}, status: {podIPs: [{ip: 192.168.0.9}]}}
-";
-    let (state, _) = State::new(&read("f", text.as_bytes()).unwrap());
-    let endpoints = |node: &str| {
-        let desired = Planner::default().plan(&state, node, &ByName, &Options::default());
-        (desired.config.uplink, desired.endpoints)
-    };
-    let device = Endpoint::pod;
-    let a = [
-        (address("10.0.0.1"), device(u32::from(b'A'))),
-        (address("fd00::1"), device(u32::from(b'A'))),
-        (address("192.168.0.1"), Endpoint::HOST),
-        (address("192.168.0.9"), Endpoint::HOST),
-    ];
-    assert_eq!(endpoints("a"), (2, a.into()));
-    let b = [(address("10.0.0.2"), device(66)), (address("192.168.0.2"), Endpoint::HOST)];
-    assert_eq!(endpoints("b"), (3, b.into()));
-    assert_eq!(endpoints("unknown"), (3, BTreeMap::new()));
 }
 
 #[test]

@@ -38,7 +38,7 @@ pub enum Time {
 }
 
 /// What a world is made with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Sizes of the tables.
     pub limits: Limits,
@@ -127,8 +127,8 @@ impl VethWorld {
             senders.push(sender.map_err(of_namespace)?.map_err(failed)?);
         }
         let watchers = Watchers::new(&namespaces).map_err(of_namespace)?;
-        let plan = Plan::new(options.tables);
-        let options = *options;
+        let plan = Plan::new(options.tables.clone());
+        let options = options.clone();
         let mut world =
             Self { topology, plan, options, now: 0, nodes, senders, watchers, namespaces };
         world.start_clock()?;

@@ -54,7 +54,7 @@ pub(crate) fn simulator(
     options: &Options,
 ) -> ModelWorld<SimEngine> {
     let engine = SimEngine::new(topology.nodes.len(), &options.limits, SEED);
-    let mut sim = ModelWorld::new("sim", topology.clone(), engine, options.tables);
+    let mut sim = ModelWorld::new("sim", topology.clone(), engine, options.tables.clone());
     sim.apply(state).unwrap();
     sim
 }
