@@ -18,7 +18,7 @@ fn node(family: Family, flows: u32) -> SimNode {
     let mut work = Work::default();
     for flow in 0..flows {
         let mut frame = Frame::new(packet(family, flow, tcp::SYN));
-        hook::from_pod(&mut frame, &mut node.0, &mut work, CLIENT_DEVICE);
+        hook::handle(&mut frame, &mut node.0, &mut work, Hook::FromPod, CLIENT_DEVICE);
     }
     node
 }
@@ -90,7 +90,7 @@ fn from_pod(c: &mut Criterion) {
                         i = 0;
                     }
                     frame.set(&packets[i]);
-                    hook::from_pod(&mut frame, &mut node.0, &mut work, CLIENT_DEVICE)
+                    hook::handle(&mut frame, &mut node.0, &mut work, Hook::FromPod, CLIENT_DEVICE)
                 });
             });
         }
@@ -103,7 +103,13 @@ fn from_pod(c: &mut Criterion) {
                 |(mut node, mut frame, mut work)| {
                     for syn in &syns {
                         frame.set(syn);
-                        hook::from_pod(&mut frame, &mut node.0, &mut work, CLIENT_DEVICE);
+                        hook::handle(
+                            &mut frame,
+                            &mut node.0,
+                            &mut work,
+                            Hook::FromPod,
+                            CLIENT_DEVICE,
+                        );
                     }
                     node
                 },
@@ -138,7 +144,13 @@ fn ahead(
                     }
                 }
                 for frame in &mut frames {
-                    black_box(hook::from_pod(frame, &mut node.0, &mut work, CLIENT_DEVICE));
+                    black_box(hook::handle(
+                        frame,
+                        &mut node.0,
+                        &mut work,
+                        Hook::FromPod,
+                        CLIENT_DEVICE,
+                    ));
                 }
                 i = (i + BATCH) % packets.len();
             });
