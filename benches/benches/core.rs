@@ -3,7 +3,7 @@
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use twinpath_benches::{CLIENT_DEVICE, Family, fill, packet};
-use twinpath_core::hook::{self, Work};
+use twinpath_core::hook::{self, Hook, Work};
 use twinpath_core::parse::parse;
 use twinpath_core::seam::{Lookup, Table};
 use twinpath_core::tuple::Tuple;
