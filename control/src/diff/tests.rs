@@ -352,6 +352,21 @@ fn two_services_that_swap_slices_choose_at_random_meanwhile() {
 }
 
 #[test]
+fn a_backend_passes_from_one_scope_to_the_other() {
+    // At first backend 1 serves the cluster, then, draining, only clients outside, since nobody else is on
+    // its node.
+    let old = service(1, false, None, &[(1, 0)]);
+    let mut new = service(1, false, None, &[(1, 1), (3, 0)]);
+    shape(1, 1 | 1 << 8, &mut new.1);
+    let options = Options::default();
+    let plans = plans(&[(state(&[old]), options.clone()), (state(&[new]), options)]);
+    let bits = |plan: &Desired| plan.members[&Member { service: 1, backend: 1 }];
+    assert_eq!((bits(&plans[0]), bits(&plans[1])), (1, 2));
+    walk(&plans[0], &plans[1]).unwrap();
+    walk(&plans[1], &plans[0]).unwrap();
+}
+
+#[test]
 fn another_size_of_the_maglev_table() {
     let cluster =
         state(&[service(1, true, MAGLEV, &[(1, 0)]), service(2, true, MAGLEV, &[(2, 0)])]);
