@@ -47,7 +47,7 @@ impl Default for Limits {
         Self {
             services: 65_536,
             backends: 65_536,
-            maglev: 65_536,
+            maglev: 1_048_576,
             endpoints: 4_096,
             ranges: 65_536,
             conntrack: 131_072,

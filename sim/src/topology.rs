@@ -105,8 +105,8 @@ impl Topology {
         let mut topology = Self::default();
         for (name, node) in &state.nodes {
             let index = topology.nodes.len();
-            for address in &node.addresses {
-                topology.owners.insert((*address).into(), Owner::Node(index));
+            for address in node.all_addresses() {
+                topology.owners.insert(address.into(), Owner::Node(index));
             }
             let mac = mac(3, index);
             topology.nodes.push(NodeInfo {
