@@ -80,13 +80,37 @@ pub fn fill<T: Target>(target: &mut T) -> Result<(), T::Error> {
     tables().iter().try_for_each(|write| target.write(write))
 }
 
-/// A TCP packet from the client to the service: flow `flow` of many, of 64 bytes on the wire without
-/// the frame check sequence, or as near as the family's headers allow.
+/// Both ends of a packet, in IPv4 form.
+#[derive(Clone, Copy, Debug)]
+pub struct Ends {
+    from: [u8; 4],
+    from_port: u16,
+    to: [u8; 4],
+    to_port: u16,
+}
+
+impl Ends {
+    /// From an address and port to an address and port.
+    pub const fn new(from: [u8; 4], from_port: u16, to: [u8; 4], to_port: u16) -> Self {
+        Self { from, from_port, to, to_port }
+    }
+}
+
+/// A TCP packet from the client to the service: flow `flow` of many.
 pub fn packet(family: Family, flow: u32, flags: u8) -> Vec<u8> {
-    let [_, _, high, low] = flow.to_be_bytes(); // the port, so at most 65,536 flows
-    let source = family.address(CLIENT).octets();
-    let destination = family.address(VIP).octets();
-    let mut segment = vec![high, low, 0, 80, 0, 0, 0, 1, 0, 0, 0, 2, 0x50, flags, 4, 0, 0, 0, 0, 0];
+    let port = (flow & 0xffff) as u16; // so at most 65,536 flows
+    packet_between(family, &Ends::new(CLIENT, port, VIP, 80), flags)
+}
+
+/// A TCP packet of 64 bytes on the wire without the frame check sequence, or as near as the family's
+/// headers allow.
+pub fn packet_between(family: Family, ends: &Ends, flags: u8) -> Vec<u8> {
+    let ([high, low], [to_high, to_low]) =
+        (ends.from_port.to_be_bytes(), ends.to_port.to_be_bytes());
+    let source = family.address(ends.from).octets();
+    let destination = family.address(ends.to).octets();
+    let mut segment =
+        vec![high, low, to_high, to_low, 0, 0, 0, 1, 0, 0, 0, 2, 0x50, flags, 4, 0, 0, 0, 0, 0];
     let mut bytes = vec![0x02, 0x74, 2, 0, 0, 1, 0x02, 0x74, 1, 0, 0, 1];
     let addresses = match family {
         Family::V4 => [&source[12..], &destination[12..]].concat(),

@@ -37,7 +37,7 @@ use crate::wire::tcp;
 pub const REFRESH: Nanos = 1_000_000_000;
 
 pod! {
-    /// A half of a connection, 72 bytes; the key is the tuple of the packets it is for.
+    /// A half of a connection, 80 bytes; the key is the tuple of the packets it is for.
     ///
     /// The racy fields are written by several CPUs: `state` only gains bits, `touched` and `epoch` are
     /// set to what any of the writers would set them to within a moment, so a lost update costs one
@@ -61,6 +61,7 @@ pod! {
         state: Racy<u8>,
         /// A [`Forwarding`]; not SNAT where packets tell the backend's node of the frontend.
         wrap: u8,
+        link: LinkCache,
     }
 }
 
@@ -94,6 +95,13 @@ impl Flow {
         self.flags = 0;
         self.state.set(State::default().after(packet, Direction::Original).0);
         self.wrap = Forwarding::Snat as u8;
+        self.link = LinkCache::new(0);
+    }
+
+    /// The link address that packets leave for, where a platform has noted it.
+    #[inline(always)]
+    pub const fn link(&self) -> &LinkCache {
+        &self.link
     }
 
     /// Aims the original half at a backend of a service. [`Self::settle`] must follow.
@@ -258,8 +266,14 @@ impl Flow {
     pub(crate) fn update(&self, state: State, now: Nanos) {
         self.state.set(state.0);
         self.touched.set(now);
+        self.link.set(0);
     }
 }
+
+/// A link address that a connection's packets leave for, as a platform notes it; 0 where it is not
+/// known. Forgotten with every refresh, so that a neighbour that moves is found after a second. In one
+/// word, so that CPUs never see half of it.
+pub type LinkCache = Racy<u64>;
 
 /// Whether the packet asks for a new TCP connection.
 #[inline(always)]

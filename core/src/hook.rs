@@ -183,7 +183,7 @@ pub fn express<P: Packet, M: Maps>(packet: &mut P, node: &mut Node<M>) -> Decisi
     if parsed.ttl <= 1
         || always_wrapped(flow, &parsed)
         || !flow.is_current(&parsed, now, node.config.epoch)
-        || !packet.route(device, &flow.to)
+        || !packet.route(device, &flow.to, flow.link())
     {
         return pass;
     }

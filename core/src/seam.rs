@@ -11,7 +11,7 @@ use crate::affinity::{Affinity, Client};
 use crate::backend::{Backend, BackendId};
 use crate::bytes::{Pod, pod};
 use crate::checksum::Fix;
-use crate::conntrack::Flow;
+use crate::conntrack::{Flow, LinkCache};
 use crate::drop_reason::DropReason;
 use crate::endpoint::Endpoint;
 use crate::fragment::{Datagram, Ports};
@@ -47,8 +47,8 @@ pub trait Packet {
     /// Copies a value out. Fails with [`DropReason::InvalidPacket`] beyond the end.
     fn load<T: Pod>(&self, at: At) -> Result<T, DropReason>;
     /// Whether the packet can leave by this device once it has this tuple. A platform that has to know
-    /// the neighbour now writes its link addresses.
-    fn route(&mut self, device: IfIndex, to: &Tuple) -> bool;
+    /// the neighbour now writes its link addresses, and may note them for the connection's next packet.
+    fn route(&mut self, device: IfIndex, to: &Tuple, link: &LinkCache) -> bool;
     /// Makes room, filled with zeroes, for so many bytes more. Fails with [`DropReason::WriteError`].
     fn grow(&mut self, gap: Gap, bytes: usize) -> Result<(), DropReason>;
     /// Takes so many bytes out.

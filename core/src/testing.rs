@@ -9,7 +9,7 @@ use crate::affinity::{Affinity, Client};
 use crate::backend::{Backend, BackendId, BackendState};
 use crate::bytes::{Be16, Pod};
 use crate::checksum::{self, Fix};
-use crate::conntrack::Flow;
+use crate::conntrack::{Flow, LinkCache};
 use crate::drop_reason::DropReason;
 use crate::endpoint::Endpoint;
 use crate::fragment::{Datagram, Ports};
@@ -154,7 +154,7 @@ impl Packet for Frame {
         Ok(())
     }
 
-    fn route(&mut self, _: IfIndex, _: &Tuple) -> bool {
+    fn route(&mut self, _: IfIndex, _: &Tuple, _: &LinkCache) -> bool {
         true
     }
 

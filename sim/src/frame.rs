@@ -2,6 +2,7 @@
 
 use twinpath_core::bytes::{Be16, Pod};
 use twinpath_core::checksum::Fix;
+use twinpath_core::conntrack::LinkCache;
 use twinpath_core::drop_reason::DropReason;
 use twinpath_core::seam::{At, Gap, Packet};
 use twinpath_core::tuple::Tuple;
@@ -81,7 +82,7 @@ impl Packet for Frame {
     }
 
     #[inline(always)]
-    fn route(&mut self, _: IfIndex, _: &Tuple) -> bool {
+    fn route(&mut self, _: IfIndex, _: &Tuple, _: &LinkCache) -> bool {
         true
     }
 

@@ -7,6 +7,8 @@
 // The macros that make a function a program write another one around it, public and without docs.
 #![allow(missing_docs, unreachable_pub)]
 
+mod nat;
+
 use aya_ebpf::bindings::{__sk_buff, BPF_F_PSEUDO_HDR, TC_ACT_OK};
 use aya_ebpf::helpers::bpf_redirect_peer;
 use aya_ebpf::helpers::generated::bpf_l4_csum_replace;
@@ -27,11 +29,11 @@ struct Entry {
 
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct Key16 {
-    source: u32,
-    destination: u32,
-    ports: u32,
-    protocol: u32,
+pub(crate) struct Key16 {
+    pub(crate) source: u32,
+    pub(crate) destination: u32,
+    pub(crate) ports: u32,
+    pub(crate) protocol: u32,
 }
 
 /// The same tuple with both addresses in IPv6 form.

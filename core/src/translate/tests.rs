@@ -43,8 +43,8 @@ impl Packet for Noted {
         self.frame.store(at, value)
     }
 
-    fn route(&mut self, device: IfIndex, to: &Tuple) -> bool {
-        self.frame.route(device, to)
+    fn route(&mut self, device: IfIndex, to: &Tuple, link: &crate::conntrack::LinkCache) -> bool {
+        self.frame.route(device, to, link)
     }
 
     fn grow(&mut self, gap: Gap, bytes: usize) -> Result<(), DropReason> {

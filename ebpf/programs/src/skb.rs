@@ -7,6 +7,7 @@ use aya_ebpf::helpers::generated::{
 };
 use twinpath_core::bytes::Pod;
 use twinpath_core::checksum::{Delta, Fix};
+use twinpath_core::conntrack::LinkCache;
 use twinpath_core::drop_reason::DropReason;
 use twinpath_core::seam::{At, Gap, Packet};
 use twinpath_core::tuple::Tuple;
@@ -134,7 +135,7 @@ impl Packet for Skb {
 
     /// The kernel finds the neighbour when it sends the packet.
     #[inline(always)]
-    fn route(&mut self, _: IfIndex, _: &Tuple) -> bool {
+    fn route(&mut self, _: IfIndex, _: &Tuple, _: &LinkCache) -> bool {
         true
     }
 
