@@ -9,6 +9,7 @@ use crate::address::Address;
 use crate::bytes::Be16;
 use crate::conntrack::{find, gives_way, is_pair};
 use crate::drop_reason::DropReason;
+use crate::endpoint::Kind;
 use crate::hash;
 use crate::hook::{Hook, Work};
 use crate::parse::Transport;
@@ -42,7 +43,7 @@ pub fn reserve<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<bool, Dro
             break;
         }
         if tries == 0 {
-            if matches!(work.arrival.hook, Hook::ToPod) {
+            if came_round(node, work) {
                 return Ok(false);
             }
             if work.half.is_direct() {
@@ -64,6 +65,20 @@ pub fn reserve<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<bool, Dro
         work.half.settle(&work.parsed.tuple);
     }
     Ok(true)
+}
+
+/// Whether the stack has the packet from this node, whose reply tuple it then is that is taken. Not so
+/// where the node itself sends it out.
+#[inline(always)]
+fn came_round<M: Maps>(node: &Node<M>, work: &Work) -> bool {
+    match work.arrival.hook {
+        Hook::ToPod => true,
+        Hook::ToNetdev => match node.endpoints.get(&work.parsed.tuple.source) {
+            Some(endpoint) => !matches!(endpoint.kind(), Kind::Host),
+            None => true,
+        },
+        _ => false,
+    }
 }
 
 /// Where the client's own tuple is taken and the backend's node would answer the client directly, the

@@ -55,9 +55,9 @@ pub fn translate_any<P: Packet>(
         Transport::Echo => {
             let ttl = ttl_after(parsed, exit)?;
             store_addresses(packet, parsed, to, ttl, flow.fix.addresses)?;
-            // The identifier stands where the asker's port would be; the other side is zero.
-            let asks = parsed.tuple.source_port.raw() != 0;
-            let id = if asks { to.source_port } else { to.destination_port };
+            // The identifier stands where the asker's port would be; the other side is zero. It may be
+            // zero itself.
+            let id = to.source_port.raw() | to.destination_port.raw();
             packet.store(parsed.l4.plus(icmp::ID), id)?;
             // RFC 792 has no pseudo-header, RFC 4443 has one.
             let addresses = if to.is_v4() { Delta::NONE } else { flow.fix.addresses };

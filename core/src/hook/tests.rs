@@ -1,10 +1,18 @@
 //! The hooks, one subject per file. `script` holds what makes the tests read as scripts.
 
+mod affinity;
 mod changes;
 mod conflicts;
 mod connections;
+mod echo;
+mod express;
+mod fragments;
+mod hairpin;
 mod halves;
+mod masquerade;
+mod north_south;
 mod script;
+mod sctp;
 mod sequences;
 mod time;
 mod untracked;
