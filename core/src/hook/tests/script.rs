@@ -189,6 +189,11 @@ impl World {
         self.ports.iter().fold(text.to_string(), with)
     }
 
+    /// Takes the names of ports back.
+    pub(super) fn forget_ports(&mut self) {
+        self.ports.clear();
+    }
+
     /// The port that a script has named.
     pub(super) fn port(&self, name: char) -> u16 {
         self.ports[&name]
