@@ -102,7 +102,7 @@ impl Family {
     }
 
     /// The same the other way.
-    fn name(&self, tuple: &Tuple) -> String {
+    pub(super) fn name(&self, tuple: &Tuple) -> String {
         let mut text = format!("{tuple:?}");
         for (number, name) in
             [("proto 1 ", "echo "), ("proto 58 ", "echo "), ("proto 132 ", "sctp ")]
