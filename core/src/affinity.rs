@@ -58,3 +58,30 @@ impl Affinity {
         self.used.set(now);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Nanos = 1_000_000_000;
+
+    #[test]
+    fn for_so_many_seconds_after_the_last_use() {
+        let affinity = Affinity::new(3, 5 * SECOND);
+        for (now, expected) in [(5, Some(3)), (14, Some(3)), (15, None), (1 << 30, None)] {
+            assert_eq!(affinity.backend(now * SECOND, 10), expected, "at {now} s");
+        }
+        assert_eq!(affinity.backend(15 * SECOND - 1, 10), Some(3));
+        affinity.touch(15 * SECOND);
+        assert_eq!(affinity.backend(25 * SECOND - 1, 10), Some(3));
+        assert_eq!(affinity.backend(25 * SECOND, 10), None);
+        // The longest that Kubernetes takes is a day; the longest of the type does not wrap either.
+        assert_eq!(affinity.backend(15 * SECOND + 86_400 * SECOND - 1, 86_400), Some(3));
+        assert_eq!(affinity.backend(1 << 61, u32::MAX), Some(3));
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_keeps_it() {
+        assert_eq!(Affinity::new(3, 5 * SECOND).backend(5 * SECOND - 1, 10), Some(3));
+    }
+}

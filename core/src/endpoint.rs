@@ -66,3 +66,20 @@ impl Endpoint {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ways_there() {
+        for (endpoint, kind, here, exits) in [
+            (Endpoint::pod(5), Kind::Pod, true, [Exit::Pod(5), Exit::Pod(5)]),
+            (Endpoint::HOST, Kind::Host, true, [Exit::Stack, Exit::Stack]),
+            (Endpoint::NODE, Kind::Node, false, [Exit::Stack, Exit::Device(2)]),
+        ] {
+            assert_eq!((endpoint.kind(), endpoint.is_here()), (kind, here));
+            assert_eq!([0, 2].map(|uplink| endpoint.exit(uplink)), exits, "{kind:?}");
+        }
+    }
+}

@@ -60,3 +60,17 @@ impl Ports {
         now.wrapping_sub(self.seen) < Self::TIMEOUT
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn for_half_a_minute() {
+        let ports = Ports::new(Be16::new(1), Be16::new(2), 7);
+        assert!(ports.is_current(7));
+        assert!(ports.is_current(6 + Ports::TIMEOUT));
+        assert!(!ports.is_current(7 + Ports::TIMEOUT));
+        assert_eq!((ports.source.get(), ports.destination.get()), (1, 2));
+    }
+}

@@ -42,6 +42,28 @@ mod tests {
     use crate::bytes::Pod;
 
     #[test]
+    fn a_token_comes_back_when_its_time_has_passed() {
+        let bucket = Bucket::zeroed();
+        let now = 5_000_000_000;
+        while bucket.take(now) {}
+        assert!(!bucket.take(now + TOKEN - 1));
+        assert!(bucket.take(now + TOKEN));
+        assert!(!bucket.take(now + TOKEN));
+        // A clock that is behind takes none and gives none.
+        assert!(!bucket.take(now));
+        assert!(bucket.take(now + 2 * TOKEN));
+    }
+
+    #[test]
+    fn never_more_than_a_full_one() {
+        let bucket = Bucket::zeroed();
+        for rest in [1, 9, 10, 11, 1_000_000] {
+            let now = rest * 1_000_000_000_000;
+            assert_eq!((0..3_000).filter(|_| bucket.take(now)).count(), 1_000, "after {rest}");
+        }
+    }
+
+    #[test]
     fn a_burst_then_a_trickle() {
         let bucket = Bucket::zeroed();
         let mut now = 5_000_000_000;

@@ -99,4 +99,26 @@ mod tests {
                 .contains(&RangeKey::of(7, address("fd00::2")))
         );
     }
+
+    #[test]
+    fn every_length_of_both_families() {
+        for (text, bits) in [("10.1.2.3", 32_u8), ("2001:db8::3", 128)] {
+            for length in 0..=bits {
+                let range = RangeKey::range(7, address(text), length);
+                let front = u32::from(128 - bits) + 32;
+                assert_eq!(range.bits(), front + u32::from(length));
+                // The bit behind the prefix does not count, the last of it does.
+                for (bit, inside) in [(length.checked_sub(1), false), (Some(length), true)] {
+                    let Some(bit) = bit.filter(|bit| *bit < bits) else { continue };
+                    let mut octets = address(text).octets();
+                    let at = usize::from(128 - bits + bit);
+                    octets[at / 8] ^= 0x80 >> (at % 8);
+                    let other = RangeKey::of(7, Address::from_octets(octets));
+                    assert_eq!(range.contains(&other), inside, "{text}/{length}, bit {bit}");
+                }
+            }
+            let longer = RangeKey::range(7, address(text), 200);
+            assert_eq!(longer, RangeKey::of(7, address(text)), "cut to what there is");
+        }
+    }
 }

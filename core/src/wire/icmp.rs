@@ -91,3 +91,36 @@ impl Class {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bytes::Pod;
+
+    #[test]
+    fn every_type_has_its_class() {
+        // RFC 792 and RFC 4443: errors are those that quote a packet; a redirect is for the link alone.
+        for (is_v4, request, reply, errors) in
+            [(true, 8, 0, &[3, 11, 12][..]), (false, 128, 129, &[1, 2, 3, 4])]
+        {
+            for kind in 0..=255 {
+                let expected = match kind {
+                    kind if kind == request => Class::Request,
+                    kind if kind == reply => Class::Reply,
+                    kind if errors.contains(&kind) => Class::Error,
+                    _ => Class::Other,
+                };
+                assert_eq!(Class::of(kind, is_v4), expected, "type {kind}, IPv4: {is_v4}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_header_lies_as_on_the_wire() {
+        let bytes = [3, 4, 0xab, 0xcd, 0, 0, 5, 0xdc];
+        let header = Header::read_from(&bytes).unwrap();
+        assert_eq!((header.kind, header.code, header.checksum.get()), (3, 4, 0xabcd));
+        assert_eq!(header.rest, [0, 0, 5, 0xdc]);
+        assert_eq!((size_of::<Header>(), bytes[CHECKSUM], bytes[ID]), (LENGTH, 0xab, 0));
+    }
+}
