@@ -75,6 +75,15 @@ readme_command() {
     $command >"$readme_output" && tail -n 4 "$readme_output"
 }
 
+# Every program on the running kernel, and on older ones in emulated guests.
+kernels() {
+    if [ $setup = yes ]; then
+        ebpf/guest.sh
+    else
+        ebpf/guest.sh --no-setup
+    fi
+}
+
 if [ $setup = yes ]; then
     step "packages" install_packages
     step "rust components" install_components
@@ -91,6 +100,7 @@ step "lints" cargo clippy --locked --all-targets --quiet -- -D warnings
 step "docs" documentation
 step "tests" cargo test --locked
 step "readme" readme_command
+step "kernels" kernels
 step "benches compile" cargo bench --locked --no-run --quiet
 if command -v cargo-deny >/dev/null; then
     step "licences and bans" cargo deny --offline check licenses bans sources

@@ -65,33 +65,7 @@ impl std::ops::DerefMut for Programs {
 
 /// Loads the programs and their maps; one set of maps per call.
 pub fn load(options: &Options) -> Result<Programs, LoadError> {
-    let object = object::bytes().ok_or(LoadError::NoObject)?;
-    // SAFETY: a plain system call.
-    if unsafe { libc::geteuid() } != 0 {
-        return Err(LoadError::NotPermitted);
-    }
-    let size = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).max(1);
-    let limits = &options.limits;
-    let verified = u32::from(options.verified);
-    let tick = tick();
-    // `INITIAL_JIFFIES` of include/linux/jiffies.h: five minutes before a 32-bit counter wraps.
-    let at_boot = u64::from((300 * (1_000_000_000 / tick) as u32).wrapping_neg());
-    let mut ebpf = EbpfLoader::new()
-        .override_global("VERIFIED", &verified, true)
-        .override_global("TICK", &tick, true)
-        .override_global("TICKS_AT_BOOT", &at_boot, true)
-        .map_max_entries("SERVICES", size(limits.services))
-        .map_max_entries("BACKENDS", size(limits.backends))
-        .map_max_entries("MAGLEV", size(limits.maglev))
-        .map_max_entries("ENDPOINTS", size(limits.endpoints))
-        .map_max_entries("MEMBERS", size(limits.backends))
-        .map_max_entries("RANGES", size(limits.ranges))
-        .map_max_entries("TERMINATIONS", size(limits.backends))
-        .map_max_entries("AFFINITIES", size(limits.affinities))
-        .map_max_entries("FRAGMENTS", size(limits.fragments))
-        .map_max_entries("CONNTRACK4", size(limits.conntrack))
-        .map_max_entries("CONNTRACK6", size(limits.conntrack))
-        .load(object)?;
+    let mut ebpf = open(options)?;
     for hook in Hook::ALL {
         load_program(&mut ebpf, hook.program())?;
     }
@@ -108,6 +82,38 @@ pub fn load(options: &Options) -> Result<Programs, LoadError> {
         stages.set(stage as u32, fd, 0).map_err(|error| failed(error.to_string()))?;
     }
     Ok(Programs { ebpf, stages })
+}
+
+/// Makes the maps and sets the programs' constants, but gives the kernel no program yet.
+pub fn open(options: &Options) -> Result<Ebpf, LoadError> {
+    let object = object::bytes().ok_or(LoadError::NoObject)?;
+    // SAFETY: a plain system call.
+    if unsafe { libc::geteuid() } != 0 {
+        return Err(LoadError::NotPermitted);
+    }
+    let size = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).max(1);
+    let limits = &options.limits;
+    let verified = u32::from(options.verified);
+    let tick = tick();
+    // `INITIAL_JIFFIES` of include/linux/jiffies.h: five minutes before a 32-bit counter wraps.
+    let at_boot = u64::from((300 * (1_000_000_000 / tick) as u32).wrapping_neg());
+    let ebpf = EbpfLoader::new()
+        .override_global("VERIFIED", &verified, true)
+        .override_global("TICK", &tick, true)
+        .override_global("TICKS_AT_BOOT", &at_boot, true)
+        .map_max_entries("SERVICES", size(limits.services))
+        .map_max_entries("BACKENDS", size(limits.backends))
+        .map_max_entries("MAGLEV", size(limits.maglev))
+        .map_max_entries("ENDPOINTS", size(limits.endpoints))
+        .map_max_entries("MEMBERS", size(limits.backends))
+        .map_max_entries("RANGES", size(limits.ranges))
+        .map_max_entries("TERMINATIONS", size(limits.backends))
+        .map_max_entries("AFFINITIES", size(limits.affinities))
+        .map_max_entries("FRAGMENTS", size(limits.fragments))
+        .map_max_entries("CONNTRACK4", size(limits.conntrack))
+        .map_max_entries("CONNTRACK6", size(limits.conntrack))
+        .load(object)?;
+    Ok(ebpf)
 }
 
 fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
@@ -157,8 +163,8 @@ pub fn program(ebpf: &mut Ebpf, hook: Hook) -> Result<&mut SchedClassifier, Load
         .ok_or(LoadError::Unexpected(name))
 }
 
-/// The last lines of the verifier's log are what says why.
-fn describe(error: &ProgramError) -> String {
+/// Why the kernel refused a program: the last lines of the verifier's log are what says so.
+pub fn describe(error: &ProgramError) -> String {
     match error {
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
