@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::build::{chain, ethernet, ipv4, ipv6, tcp, udp};
 use super::*;
 use crate::bytes::Be16;
+use crate::parse::{Quick, quick};
 use crate::tuple::Tuple;
 
 proptest! {
@@ -33,7 +34,13 @@ proptest! {
             }
         }
         let length = bytes.len();
-        if let Ok(Some(parsed)) = parse(&Frame(bytes)) {
+        let frame = Frame(bytes);
+        match quick(&frame) {
+            Quick::Plain(parsed) => prop_assert_eq!(parse(&frame), Ok(Some(parsed))),
+            Quick::Foreign => prop_assert_eq!(parse(&frame), Ok(None)),
+            Quick::Other => {}
+        }
+        if let Ok(Some(parsed)) = parse(&frame) {
             let header = match parsed.transport {
                 Transport::Tcp => 20,
                 Transport::Udp => 8,
