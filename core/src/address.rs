@@ -62,6 +62,13 @@ impl Address {
         d
     }
 
+    /// From the four words as they lie in memory.
+    #[inline(always)]
+    pub const fn from_words(words: [u32; 4]) -> Self {
+        let [a, b, c, d] = words;
+        Self { first: join(a, b), second: join(c, d) }
+    }
+
     /// The four words as they lie in memory.
     #[inline(always)]
     pub const fn words(&self) -> [u32; 4] {
@@ -84,6 +91,13 @@ impl Address {
                 || (self.first | self.second) == 0
         }
     }
+}
+
+/// The reverse of [`split`].
+#[inline(always)]
+const fn join(first: u32, second: u32) -> u64 {
+    let ([a, b, c, d], [e, f, g, h]) = (first.to_ne_bytes(), second.to_ne_bytes());
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
 }
 
 /// Two words as they lie in memory.

@@ -82,9 +82,9 @@ impl Delta {
         self.of_long(a, e).of_long(b, f).of_long(c, g).of_long(d, h)
     }
 
-    /// The change of one 32-bit word.
+    /// The change of one 32-bit word, added to this.
     #[inline(always)]
-    const fn of_long(self, from: u32, to: u32) -> Self {
+    pub const fn of_long(self, from: u32, to: u32) -> Self {
         self.of_word(low(from), low(to)).of_word(high(from), high(to))
     }
 

@@ -151,10 +151,15 @@ impl Flow {
         Forwarding::from_byte(self.wrap)
     }
 
-    /// Makes packets tell the backend's node of the frontend in this way.
+    /// Makes packets tell the backend's node of the frontend in this way. A new connection is answered
+    /// past this node then, or with [`Forwarding::Snat`] through it.
     #[inline(always)]
-    pub const fn wrap_by(&mut self, wrap: Forwarding) {
+    pub fn wrap_by(&mut self, wrap: Forwarding) {
         self.wrap = wrap as u8;
+        self.state.set(match wrap {
+            Forwarding::Snat => State::default().0,
+            _ => State::ANSWERED_ELSEWHERE.0,
+        });
     }
 
     /// Makes packets leave by `exit`.

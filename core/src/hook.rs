@@ -136,6 +136,9 @@ pub fn start<P: Packet, M: Maps>(
     let now = node.host.now();
     let arrival = Arrival { hook, back: hook.back(device), now };
     let parsed = match quick(packet) {
+        Quick::Plain(parsed) if hook.is_outside() && unwrap::is_geneve(&parsed) => {
+            return later(room, arrival, Stage::FIRST);
+        }
         Quick::Plain(parsed) => parsed,
         Quick::Foreign => return Decision::untracked(Verdict::Pass),
         Quick::Other => return later(room, arrival, Stage::FIRST),
@@ -177,6 +180,9 @@ fn later(room: &mut impl Room, arrival: Arrival, first: Stage) -> Decision {
 pub fn express<P: Packet, M: Maps>(packet: &mut P, node: &mut Node<M>) -> Decision {
     let pass = Decision::untracked(Verdict::Pass);
     let Quick::Plain(parsed) = quick(packet) else { return pass };
+    if unwrap::is_geneve(&parsed) {
+        return pass;
+    }
     let now = node.host.now();
     let Some(flow) = node.conntrack.get(&parsed.tuple) else { return pass };
     let Exit::Device(device) = flow.exit() else { return pass };

@@ -14,6 +14,7 @@
 //! | connections | [`conntrack`], [`state`], [`mod@tuple`] |
 //! | service to backend | [`select`], [`service`], [`backend`], [`hash`] |
 //! | rewriting | [`translate`], [`checksum`] |
+//! | telling another node of the frontend | [`dsr`] |
 //! | the outcome | [`verdict`], [`drop_reason`] |
 //!
 //! # Words
@@ -54,6 +55,7 @@ pub mod bytes;
 pub mod checksum;
 pub mod conntrack;
 pub mod drop_reason;
+pub mod dsr;
 pub mod endpoint;
 pub mod fragment;
 pub mod hash;

@@ -51,6 +51,17 @@ pub trait Packet {
     fn route(&mut self, device: IfIndex, to: &Tuple, link: &LinkCache) -> bool;
     /// Makes room, filled with zeroes, for so many bytes more. Fails with [`DropReason::WriteError`].
     fn grow(&mut self, gap: Gap, bytes: usize) -> Result<(), DropReason>;
+    /// Makes room for the headers of a tunnel in front of the IP header, as [`Self::grow`] does, and notes
+    /// for the hardware what the room is for.
+    fn encapsulate(&mut self, tunnel: Tunnel, bytes: usize) -> Result<(), DropReason> {
+        let _ = tunnel;
+        self.grow(Gap::Link, bytes)
+    }
+    /// Of a packet that will be cut into several on its way out (segmentation offload), how many bytes
+    /// behind the transport header each of them gets; 0 for any other packet.
+    fn segment(&self) -> usize {
+        0
+    }
     /// Takes so many bytes out.
     fn shrink(&mut self, gap: Gap, bytes: usize) -> Result<(), DropReason>;
     /// Cuts the packet off behind so many bytes.
@@ -73,6 +84,15 @@ pub enum Gap {
     Link,
     /// Behind the fixed part of the IP header: 20 bytes in IPv4, 40 in IPv6.
     Network,
+}
+
+/// A kind of tunnel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tunnel {
+    /// Whether the outer IP header is IPv4 or IPv6; the packet within is of the same family.
+    pub is_v4: bool,
+    /// Whether there is UDP in front of an Ethernet frame, or nothing in front of an IP header.
+    pub is_udp: bool,
 }
 
 /// A table that the datapath reads.

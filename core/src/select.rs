@@ -42,7 +42,12 @@ pub fn select<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<Selected, 
     if matches!(work.arrival.hook, Hook::ToPod) {
         return Ok(Selected::Plain);
     }
-    match frontend(node, work.arrival.hook, &work.parsed.tuple) {
+    let key = if work.chosen != 0 {
+        frontend_anywhere(node, &work.parsed.tuple)
+    } else {
+        frontend(node, work.arrival.hook, &work.parsed.tuple)
+    };
+    match key {
         Some(key) => serve(node, work, &key),
         None => plain(node, work),
     }
@@ -52,14 +57,31 @@ pub fn select<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<Selected, 
 /// where the destination is a node.
 #[inline(never)]
 pub fn frontend<M: Maps>(node: &Node<M>, hook: Hook, tuple: &Tuple) -> Option<ServiceKey> {
-    let mut key = ServiceKey::of(tuple, hook.scope());
+    // Clients outside come to this node's own ports. What they send to another one only passes by.
+    find_frontend(node, hook.scope(), tuple, matches!(hook.scope(), Scope::Internal))
+}
+
+/// The frontend that a client outside came to with this tuple, here or at another node. A node port's key
+/// has the unspecified address.
+#[inline(never)]
+pub fn frontend_anywhere<M: Maps>(node: &Node<M>, tuple: &Tuple) -> Option<ServiceKey> {
+    find_frontend(node, Scope::External, tuple, true)
+}
+
+#[inline(always)]
+fn find_frontend<M: Maps>(
+    node: &Node<M>,
+    scope: Scope,
+    tuple: &Tuple,
+    any_node: bool,
+) -> Option<ServiceKey> {
+    let mut key = ServiceKey::of(tuple, scope);
     if node.services.get(&key).is_some() {
         return Some(key);
     }
     match node.endpoints.get(&tuple.destination)?.kind() {
-        // Clients outside come to this node's own ports. What they send to another one only passes by.
         Kind::Host => {}
-        Kind::Node if matches!(hook.scope(), Scope::Internal) => {}
+        Kind::Node if any_node => {}
         Kind::Pod | Kind::Node => return None,
     }
     key.address = Address::any(tuple.is_v4());
@@ -103,6 +125,7 @@ fn serve<M: Maps>(
     } else if matches!(key.scope(), Scope::External) && !is_here(node, &address) {
         match Forwarding::of(&service) {
             Forwarding::Snat => work.half.to.source = snat::source(node, is_v4)?,
+            wrap if !work.can_tell(wrap) => work.half.to.source = snat::source(node, is_v4)?,
             wrap => work.half.wrap_by(wrap),
         }
     }
@@ -208,8 +231,9 @@ pub fn exit_to<M: Maps>(node: &Node<M>, address: &Address, uplink: IfIndex) -> E
     }
 }
 
+/// Whether an address is that of a pod of this node, or of this node.
 #[inline(always)]
-fn is_here<M: Maps>(node: &Node<M>, address: &Address) -> bool {
+pub fn is_here<M: Maps>(node: &Node<M>, address: &Address) -> bool {
     node.endpoints.get(address).is_some_and(crate::endpoint::Endpoint::is_here)
 }
 

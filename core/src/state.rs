@@ -99,6 +99,9 @@ impl State {
         Self(bits)
     }
 
+    /// Of a connection whose answers go another way: what the opener sends has to stand for them.
+    pub const ANSWERED_ELSEWHERE: Self = Self(REPLIED);
+
     /// Whether an answer was seen.
     #[inline(always)]
     pub const fn is_answered(self) -> bool {

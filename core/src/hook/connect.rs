@@ -2,7 +2,7 @@
 
 use super::classify::parse_again;
 use super::stage::{Answer, Stage, Work};
-use super::{Hook, decision, status};
+use super::{Hook, decision, status, wrap};
 use crate::address::Address;
 use crate::conntrack::{self, Flow, Twin, find, is_syn};
 use crate::drop_reason::DropReason;
@@ -20,24 +20,35 @@ pub(super) fn connect<P: Packet, M: Maps>(
     node: &mut Node<M>,
     work: &mut Work,
 ) -> Result<Stage, DropReason> {
-    if find_half(node, work)? { send(packet, work) } else { Ok(Stage::Open) }
+    wrap::measure(packet, work)?;
+    if find_half(node, work)? { send(packet, node, work) } else { Ok(Stage::Open) }
 }
 
 /// The stage that sends a packet on with the half of its connection that the fast road found.
 #[inline(always)]
-pub(super) fn resume<P: Packet>(packet: &mut P, work: &mut Work) -> Result<Stage, DropReason> {
+pub(super) fn resume<P: Packet, M: Maps>(
+    packet: &mut P,
+    node: &Node<M>,
+    work: &mut Work,
+) -> Result<Stage, DropReason> {
     parse_again(packet, work)?;
     work.answer = Answer::None;
-    send(packet, work)
+    wrap::measure(packet, work)?;
+    send(packet, node, work)
 }
 
 /// Sends a packet on with the half of its connection that is in `work`.
 #[inline(never)]
-pub(super) fn send<P: Packet>(packet: &mut P, work: &mut Work) -> Result<Stage, DropReason> {
+pub(super) fn send<P: Packet, M: Maps>(
+    packet: &mut P,
+    node: &Node<M>,
+    work: &mut Work,
+) -> Result<Stage, DropReason> {
     let exit = work.exit(work.half.exit());
+    let wraps = wrap::check(node, work, wrap::telling(&work.half, work))?;
     translate_any(packet, &work.parsed, &work.half, exit)?;
     work.decision = decision(&work.half, work.status, exit);
-    Ok(Stage::Done)
+    Ok(if wraps { Stage::Wrap } else { Stage::Done })
 }
 
 /// Leaves in `work.half` the half of the packet's connection, brought up to date; `false` where one is to
@@ -84,8 +95,8 @@ fn stays<M: Maps>(node: &Node<M>, work: &Work, flow: &Flow) -> bool {
         return false;
     }
     // What the node that chose the backend says comes first.
-    if work.chosen != 0 && flow.backend != work.chosen {
-        return false;
+    if work.chosen != 0 {
+        return flow.backend == work.chosen;
     }
     if work.frontend != Address::UNSPECIFIED {
         let same =
@@ -109,7 +120,9 @@ fn stays<M: Maps>(node: &Node<M>, work: &Work, flow: &Flow) -> bool {
 fn go_on<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<Twin, DropReason> {
     let Some(flow) = find(&node.conntrack, &work.parsed.tuple) else { return Ok(Twin::Lost) };
     // First, since a packet that is dropped must not refresh what it belongs to.
+    let telling = wrap::telling(flow, work);
     check_hop(work, flow.exit())?;
+    wrap::check(node, work, telling)?;
     let twin = conntrack::refresh(&mut node.conntrack, work, node.config.epoch);
     if matches!(twin, Twin::Lost) {
         node.conntrack.remove(&work.parsed.tuple);

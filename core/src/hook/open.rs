@@ -3,6 +3,7 @@
 use super::classify::pass_on;
 use super::connect::{check_hop, send};
 use super::stage::{Stage, Work};
+use super::wrap;
 use crate::conntrack;
 use crate::drop_reason::DropReason;
 use crate::seam::{Host, InsertError, Maps, Metric, Node, Packet};
@@ -45,10 +46,11 @@ pub(super) fn reserve<P: Packet, M: Maps>(
     if !snat::reserve(node, work)? {
         return pass_on(packet, node, work);
     }
+    wrap::check(node, work, wrap::telling(&work.half, work))?;
     match conntrack::open(&mut node.conntrack, work) {
         Ok(()) => {
             node.host.count(Metric::OPENED);
-            send(packet, work)
+            send(packet, node, work)
         }
         Err(InsertError::Full) => Err(DropReason::ConntrackInsertionFailed),
         Err(InsertError::Exists) if work.races >= RACES => Err(DropReason::ConntrackTupleConflict),

@@ -144,6 +144,13 @@ pub struct Work {
     pub mtu: u32,
     /// How often another CPU took the reply tuple.
     pub races: u32,
+    /// How long the packet is on the wire, in bytes from the IP header on: that of the longest piece where
+    /// it will be cut into several. Set, with the next two, for packets from outside.
+    pub size: u32,
+    /// How long its length field says that it is, from the IP header on.
+    pub total: u32,
+    /// Whether an option finds no place in its header.
+    pub crammed: bool,
     /// Told by another node: the frontend that the packet was sent to, unspecified where it was not
     /// told; its port; its service.
     pub frontend: Address,
@@ -169,6 +176,9 @@ impl Default for Work {
             reason: DropReason::InvalidPacket,
             mtu: 0,
             races: 0,
+            size: 0,
+            total: 0,
+            crammed: false,
             frontend: Address::UNSPECIFIED,
             frontend_port: Be16::new(0),
             frontend_service: 0,
@@ -210,7 +220,7 @@ pub fn run<P: Packet, M: Maps>(
     let result = match stage {
         Stage::Classify => classify::classify(packet, node, work),
         Stage::Connect => connect::connect(packet, node, work),
-        Stage::Send => connect::resume(packet, work),
+        Stage::Send => connect::resume(packet, node, work),
         Stage::Related => related::related(packet, node, work),
         Stage::Unwrap => unwrap::unwrap(packet, node, work),
         Stage::Wrap => wrap::wrap(packet, node, work),

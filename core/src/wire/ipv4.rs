@@ -6,6 +6,8 @@ use crate::bytes::{Be16, pod};
 pub const MIN_LENGTH: usize = 20;
 /// Offset of the time to live; protocol, checksum, source and destination follow.
 pub const TTL: usize = 8;
+/// Bit of the fragment word that says: do not fragment.
+pub const DONT_FRAGMENT: u16 = 0x4000;
 /// Bit of the fragment word that says: more fragments follow.
 pub const MORE_FRAGMENTS: u16 = 0x2000;
 /// Bits of the fragment word with the offset, in units of 8 bytes.

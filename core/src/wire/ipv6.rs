@@ -5,6 +5,10 @@ use crate::bytes::{Be16, pod};
 
 /// Length of the fixed header.
 pub const LENGTH: usize = 40;
+/// Offset of the payload length.
+pub const PAYLOAD_LENGTH: usize = 4;
+/// Offset of the number of what follows.
+pub const NEXT: usize = 6;
 /// Offset of the hop limit; source and destination follow.
 pub const HOP_LIMIT: usize = 7;
 /// Offset of the addresses.

@@ -4,6 +4,8 @@ use crate::bytes::{Be16, pod};
 
 /// Length of a header without options.
 pub const MIN_LENGTH: usize = 20;
+/// Offset of the byte with the header's length.
+pub const DATA_OFFSET: usize = 12;
 /// Offset of the checksum.
 pub const CHECKSUM: usize = 16;
 

@@ -1,7 +1,11 @@
 //! A packet in the kernel at a tc hook.
 
 use aya_ebpf::bindings::bpf_adj_room_mode::{BPF_ADJ_ROOM_MAC, BPF_ADJ_ROOM_NET};
-use aya_ebpf::bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
+use aya_ebpf::bindings::{
+    __sk_buff, BPF_ADJ_ROOM_ENCAP_L2_SHIFT, BPF_F_ADJ_ROOM_ENCAP_L2_ETH,
+    BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6, BPF_F_ADJ_ROOM_ENCAP_L4_UDP,
+    BPF_F_ADJ_ROOM_FIXED_GSO, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR,
+};
 use aya_ebpf::helpers::generated::{
     bpf_l4_csum_replace, bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_pull_data,
 };
@@ -9,9 +13,10 @@ use twinpath_core::bytes::Pod;
 use twinpath_core::checksum::{Delta, Fix};
 use twinpath_core::conntrack::LinkCache;
 use twinpath_core::drop_reason::DropReason;
-use twinpath_core::seam::{At, Gap, Packet};
+use twinpath_core::seam::{At, Gap, Packet, Tunnel};
 use twinpath_core::tuple::Tuple;
 use twinpath_core::verdict::{Decision, IfIndex};
+use twinpath_core::wire::ethernet;
 
 /// The kernel's socket buffer. Packet pointers are taken anew for every access, because helpers make
 /// old ones void.
@@ -102,11 +107,33 @@ fn adjust(skb: *mut __sk_buff, gap: Gap, bytes: i32) -> Result<(), DropReason> {
         Gap::Link => BPF_ADJ_ROOM_MAC,
         Gap::Network => BPF_ADJ_ROOM_NET,
     };
+    adjust_with(skb, mode, bytes, 0)
+}
+
+/// The pieces that a packet will be cut into keep their payload: the core has seen to it that they fit, and
+/// without this flag the kernel refuses datagrams.
+#[inline(always)]
+fn adjust_with(skb: *mut __sk_buff, mode: u32, bytes: i32, flags: u64) -> Result<(), DropReason> {
+    let flags = flags | u64::from(BPF_F_ADJ_ROOM_FIXED_GSO);
     // SAFETY: a plain helper call.
-    match unsafe { bpf_skb_adjust_room(skb, bytes, mode, 0) } {
+    match unsafe { bpf_skb_adjust_room(skb, bytes, mode, flags) } {
         0 => Ok(()),
         _ => Err(DropReason::WriteError),
     }
+}
+
+/// Makes room for the headers of a tunnel. The flags say where the inner headers begin and what is in front of
+/// them, for hardware and software that cuts the packet into pieces or completes its checksum.
+#[inline(never)]
+fn wrap(skb: *mut __sk_buff, tunnel: Tunnel, bytes: i32) -> Result<(), DropReason> {
+    let family = match tunnel.is_v4 {
+        true => u64::from(BPF_F_ADJ_ROOM_ENCAP_L3_IPV4),
+        false => u64::from(BPF_F_ADJ_ROOM_ENCAP_L3_IPV6),
+    };
+    let udp = u64::from(BPF_F_ADJ_ROOM_ENCAP_L4_UDP | BPF_F_ADJ_ROOM_ENCAP_L2_ETH)
+        | (ethernet::LENGTH as u64) << BPF_ADJ_ROOM_ENCAP_L2_SHIFT;
+    let flags = if tunnel.is_udp { family | udp } else { family };
+    adjust_with(skb, BPF_ADJ_ROOM_MAC, bytes, flags)
 }
 
 impl Packet for Skb {
@@ -142,6 +169,17 @@ impl Packet for Skb {
     #[inline(always)]
     fn grow(&mut self, gap: Gap, bytes: usize) -> Result<(), DropReason> {
         adjust(self.0, gap, bytes as i32)
+    }
+
+    #[inline(always)]
+    fn encapsulate(&mut self, tunnel: Tunnel, bytes: usize) -> Result<(), DropReason> {
+        wrap(self.0, tunnel, bytes as i32)
+    }
+
+    #[inline(always)]
+    fn segment(&self) -> usize {
+        // SAFETY: as above.
+        unsafe { (*self.0).gso_size as usize }
     }
 
     #[inline(always)]

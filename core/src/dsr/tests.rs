@@ -1,0 +1,1 @@
+//! The encodings, byte by byte.
