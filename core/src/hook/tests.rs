@@ -4,6 +4,7 @@ mod affinity;
 mod changes;
 mod conflicts;
 mod connections;
+mod dsr;
 mod echo;
 mod express;
 mod fragments;

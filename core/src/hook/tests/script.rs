@@ -410,14 +410,14 @@ impl World {
 
 /// A part of a datagram.
 #[derive(Clone, Copy, Debug)]
-enum Piece {
+pub(super) enum Piece {
     First,
     Middle,
     Last,
 }
 
 /// A frame, or a part of one with a payload long enough for three.
-fn build(text: &str, flags: u8, part: Option<(Piece, u16)>) -> Frame {
+pub(super) fn build(text: &str, flags: u8, part: Option<(Piece, u16)>) -> Frame {
     let Some((piece, id)) = part else { return frame(text, flags) };
     let whole = frame_with(text, flags, &[0x5a; 40]).0;
     let v4 = whole[12] == 0x08;

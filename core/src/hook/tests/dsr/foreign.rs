@@ -1,0 +1,143 @@
+//! What looks wrapped and is not ours, or not whole.
+
+use super::*;
+
+/// What the first node sends, of a SYN or a datagram.
+fn wrapped(pair: &mut Pair, protocol: &str) -> Frame {
+    let flags = if protocol == "tcp" { SYN } else { 0 };
+    pair.balance(&pair.frame(&format!("{protocol} outside:40000 > lb:80"), flags)).0
+}
+
+/// A frontend that is not reached in this way here, or no frontend at all: the packet is another's, and
+/// goes on as it came but for the hop.
+#[test]
+fn what_names_no_such_frontend_is_left() {
+    every(|pair| {
+        for protocol in ["tcp", "udp"] {
+            for other in [None, Some(Forwarding::Snat)] {
+                let mut fresh = Pair::new(pair.mode, pair.lb.family);
+                let wire = wrapped(&mut fresh, protocol);
+                let lb = fresh.backend.address("lb");
+                let services = &mut fresh.backend.node.services.entries;
+                match other {
+                    None => services.retain(|key, _| key.address != lb),
+                    Some(mode) => {
+                        services.values_mut().for_each(|service| service.forwarding = mode as u8);
+                    }
+                }
+                let expected = with_ttl_of(&wire, wire_ttl(&wire) - 1);
+                assert_eq!(fresh.deliver(&wire), expected, "{protocol} {other:?}");
+            }
+        }
+    });
+}
+
+fn wire_ttl(frame: &Frame) -> u8 {
+    if frame.0[12] == 0x08 { frame.0[22] } else { frame.0[21] }
+}
+
+/// As [`with_ttl`], with whatever options.
+fn with_ttl_of(frame: &Frame, ttl: u8) -> Frame {
+    let mut bytes = frame.0.clone();
+    if bytes[12] == 0x08 {
+        let end = 14 + usize::from(bytes[14] & 15) * 4;
+        bytes[22] = ttl;
+        bytes[24..26].fill(0);
+        let sum = !crate::checksum::sum(&bytes[14..end]);
+        bytes[24..26].copy_from_slice(&sum.to_ne_bytes());
+    } else {
+        bytes[21] = ttl;
+    }
+    Frame(bytes)
+}
+
+/// To a pod that is not here nothing is taken off.
+#[test]
+fn what_passes_by_is_left() {
+    every(|pair| {
+        let wire = wrapped(pair, "tcp");
+        let remote = pair.backend.address("remote");
+        pair.backend.node.endpoints.entries.remove(&remote);
+        let mut frame = wire.clone();
+        pair.backend.hand("netdev", &mut frame);
+        assert_eq!(frame.0.len(), wire.0.len());
+    });
+}
+
+/// A tunnel that was left alone once must not have become a connection that the fast road finds.
+#[test]
+fn a_service_that_comes_late() {
+    every(|pair| {
+        let services = pair.backend.node.services.entries.drain().collect::<Vec<_>>();
+        let wire = wrapped(pair, "udp");
+        pair.deliver(&wire);
+        pair.backend.node.services.entries.extend(services);
+        let expected = pair.frame("udp outside:40000 > remote:8080", 0);
+        assert_eq!(pair.deliver(&wire), with_ttl(&expected, 62));
+    });
+}
+
+/// Cut anywhere, or with any byte of its headers changed, a packet is dropped, left or taken; a pod gets
+/// none with our option on it that names a frontend of ours, and nothing comes to a halt.
+#[test]
+fn cut_and_changed() {
+    every(|pair| {
+        for protocol in ["tcp", "udp"] {
+            let wire = wrapped(pair, protocol);
+            for length in 14..wire.0.len() {
+                let mut cut = Frame(wire.0[..length].to_vec());
+                let mut fresh = Pair::new(pair.mode, pair.lb.family);
+                let decision = fresh.backend.hand("netdev", &mut cut);
+                assert!(decision.reason().is_some(), "{length} of {}", wire.0.len());
+            }
+            for at in 12..wire.0.len().min(14 + pair.overhead() + 60) {
+                for bit in 0..8 {
+                    let mut changed = wire.clone();
+                    changed.0[at] ^= 1 << bit;
+                    Pair::new(pair.mode, pair.lb.family).backend.hand("netdev", &mut changed);
+                }
+            }
+        }
+    });
+}
+
+/// What is in a Geneve packet must be for the one that it came to.
+#[test]
+fn a_tunnel_that_ends_elsewhere() {
+    for family in [&V4, &V6] {
+        let mut pair = Pair::new(Forwarding::DsrGeneve, family);
+        let mut wire = wrapped(&mut pair, "udp");
+        let inner = 14 + pair.overhead();
+        let last = inner + if family.v4 { 19 } else { 39 };
+        wire.0[last] ^= 1;
+        let decision = pair.backend.hand("netdev", &mut wire);
+        assert_eq!(decision.verdict(), Verdict::Drop(DropReason::InvalidPacket));
+    }
+}
+
+/// Frames with tags cannot grow, so their connections come back through the first node.
+#[test]
+fn tags() {
+    every(|pair| {
+        let mut frame = pair.frame("tcp outside:40000 > lb:80", SYN);
+        frame.0.splice(12..12, [0x81, 0, 0, 5]);
+        let (wire, _) = pair.balance(&frame);
+        let left = crate::parse::parse(&wire).unwrap().unwrap().tuple;
+        assert_eq!(left.source, pair.lb.address("node"));
+    });
+}
+
+/// A node without an address cannot be the beginning of a tunnel.
+#[test]
+fn no_address_for_a_tunnel() {
+    every(|pair| {
+        pair.lb.node.config.address4 = Address::UNSPECIFIED;
+        pair.lb.node.config.address6 = Address::UNSPECIFIED;
+        let mut frame = pair.frame("tcp outside:40000 > lb:80", SYN);
+        let decision = pair.lb.hand("netdev", &mut frame);
+        match pair.mode {
+            Forwarding::DsrOption => assert_eq!(decision.verdict(), Verdict::Forward(UPLINK)),
+            _ => assert_eq!(decision.verdict(), Verdict::Drop(DropReason::NoMappingForNat)),
+        }
+    });
+}
