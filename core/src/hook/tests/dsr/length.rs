@@ -63,6 +63,14 @@ fn a_full_segment_need_not_tell() {
             assert_eq!(decision.verdict(), Verdict::Forward(UPLINK));
             assert_eq!(sent, with_ttl(&expected, 63));
         }
+        // At a node that does not know the connection, it must.
+        pair.lb = balancer(pair.mode, pair.lb.family);
+        pair.lb.node.config.mtu = MTU;
+        let decision = pair.lb.hand("netdev", &mut frame_with(&spelled("lb:80"), ACK, &payload));
+        assert_eq!(decision.reason(), Some(DropReason::FragmentationNeeded));
+        let mut long = frame_with(&spelled("lb:80"), SYN, &payload);
+        let decision = pair.lb.hand("netdev", &mut long);
+        assert_eq!(decision.reason(), Some(DropReason::FragmentationNeeded));
     });
 }
 
