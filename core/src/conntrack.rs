@@ -299,7 +299,7 @@ const fn pack(exit: Exit) -> (u8, IfIndex) {
 /// room, the reply half is taken out again.
 ///
 /// Fails with [`InsertError::Exists`] where a live connection owns the reply tuple, and leaves the
-/// table as it was.
+/// table and the half as they were, for another try.
 #[inline(never)]
 pub fn open<T: Table<Tuple, Flow>>(table: &mut T, work: &mut Work) -> Result<(), InsertError> {
     let Work { parsed, arrival, half, twin_key, .. } = work;
@@ -314,6 +314,7 @@ pub fn open<T: Table<Tuple, Flow>>(table: &mut T, work: &mut Work) -> Result<(),
             let owner = find(table, twin_key).ok_or(InsertError::Full)?;
             if !is_pair(owner, twin_key, half, key) {
                 if !gives_way(owner, parsed, arrival.now) {
+                    half.turn(twin_key, exit);
                     return Err(InsertError::Exists);
                 }
                 close(table, twin_key);

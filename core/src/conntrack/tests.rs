@@ -172,8 +172,8 @@ fn opened(table: &mut Map<Tuple, Flow>, text: &str, backend: &str) -> Result<(),
     work.half = aimed(text, backend);
     let half = work.half.clone();
     let result = open(table, &mut work);
+    assert_eq!(work.half, half, "the original half is what goes on, or is tried again");
     if result.is_ok() {
-        assert_eq!(work.half, half, "the original half is what goes on");
         assert_eq!(table.entries[&tuple(text)], half);
         let twin_key = half.twin_key(&tuple(text));
         assert!(is_pair(&table.entries[&twin_key], &twin_key, &half, &tuple(text)));
