@@ -266,14 +266,14 @@ pub const fn overhead(forwarding: Forwarding, is_v4: bool) -> usize {
         (Forwarding::DsrOption, false) => size_of::<Option6>(),
         (Forwarding::DsrIpip, true) => ipv4::MIN_LENGTH,
         (Forwarding::DsrIpip, false) => ipv6::LENGTH,
-        (Forwarding::DsrGeneve, true) => {
-            ipv4::MIN_LENGTH + size_of::<Outer>() + size_of::<Geneve4>() + ethernet::LENGTH
-        }
-        (Forwarding::DsrGeneve, false) => {
-            ipv6::LENGTH + size_of::<Outer>() + size_of::<Geneve6>() + ethernet::LENGTH
-        }
+        (Forwarding::DsrGeneve, true) => GENEVE4,
+        (Forwarding::DsrGeneve, false) => GENEVE6,
     }
 }
+
+const GENEVE4: usize =
+    ipv4::MIN_LENGTH + size_of::<Outer>() + size_of::<Geneve4>() + ethernet::LENGTH;
+const GENEVE6: usize = ipv6::LENGTH + size_of::<Outer>() + size_of::<Geneve6>() + ethernet::LENGTH;
 
 /// The longest IPv4 header.
 const MAX_HEADER4: usize = 60;

@@ -93,7 +93,7 @@ fn take_option4<P: Packet, M: Maps>(
     work: &mut Work,
 ) -> Result<(), DropReason> {
     let l3 = work.parsed.l3;
-    if work.parsed.l4 < l3.plus(ipv4::MIN_LENGTH + size_of::<Option4>()) {
+    if work.parsed.l4 < l3.plus(ipv4::MIN_LENGTH).plus(size_of::<Option4>()) {
         return Ok(());
     }
     let option: Option4 = packet.load(l3.plus(ipv4::MIN_LENGTH))?;
@@ -115,7 +115,9 @@ fn take_option6<P: Packet, M: Maps>(
 ) -> Result<(), DropReason> {
     let l3 = work.parsed.l3;
     let next: u8 = packet.load(l3.plus(ipv6::NEXT))?;
-    if next != ipv6::DESTINATION || work.parsed.l4 < l3.plus(ipv6::LENGTH + size_of::<Option6>()) {
+    if next != ipv6::DESTINATION
+        || work.parsed.l4 < l3.plus(ipv6::LENGTH).plus(size_of::<Option6>())
+    {
         return Ok(());
     }
     let option: Option6 = packet.load(l3.plus(ipv6::LENGTH))?;
