@@ -107,6 +107,21 @@ const fn split(half: u64) -> [u32; 2] {
     [u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h])]
 }
 
+impl Address {
+    /// Whether only a node itself has this address, or none has: loopback, multicast, unspecified, ...
+    /// Nothing that comes from such a source is answered.
+    #[inline(always)]
+    pub const fn is_no_sender(&self) -> bool {
+        let loopback = if self.is_v4() {
+            let [first, ..] = self.low().to_ne_bytes();
+            first == 127
+        } else {
+            self.first == 0 && self.second == 1_u64.to_be()
+        };
+        loopback || self.is_link_scope()
+    }
+}
+
 impl Ord for Address {
     /// By the bytes in network order.
     fn cmp(&self, other: &Self) -> core::cmp::Ordering {
@@ -173,6 +188,17 @@ mod tests {
         }
         for text in ["10.0.0.1", "223.255.255.255", "fd00::1", "2001:db8::1", "fec0::1"] {
             assert!(!scope(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn senders() {
+        let none = |text: &str| Address::from(text.parse::<IpAddr>().unwrap()).is_no_sender();
+        for text in ["127.0.0.1", "127.9.9.9", "::1", "0.0.0.0", "::", "224.0.0.1", "ff02::1"] {
+            assert!(none(text), "{text}");
+        }
+        for text in ["126.0.0.1", "128.0.0.1", "fd00::1", "::2", "::1:0:0:0"] {
+            assert!(!none(text), "{text}");
         }
     }
 }

@@ -10,6 +10,8 @@
 
 use crate::address::Address;
 use crate::bytes::{Be16, pod};
+use crate::drop_reason::DropReason;
+use crate::seam::{At, Packet};
 use crate::tuple::Tuple;
 
 /// The change of a one's complement sum, folded to 16 bits; zero where nothing changed.
@@ -86,6 +88,13 @@ impl Delta {
     #[inline(always)]
     pub const fn of_long(self, from: u32, to: u32) -> Self {
         self.of_word(low(from), low(to)).of_word(high(from), high(to))
+    }
+
+    /// Both changes.
+    #[inline(always)]
+    pub const fn and(self, other: Self) -> Self {
+        // Nothing and nothing is nothing; else the sum does not come to zero.
+        Self(fold((self.0 as u32).wrapping_add(other.0 as u32)))
     }
 
     /// The change of one 16-bit word, added to this.
@@ -170,6 +179,82 @@ pub fn sum(bytes: &[u8]) -> u16 {
         total = u32::from(fold(total.wrapping_add(u32::from(word))));
     }
     fold(total)
+}
+
+/// The longest run of bytes in a packet that is summed: an IPv6 packet that every link takes (RFC 8200,
+/// 5).
+pub const MAX_SUM: usize = 1280;
+
+/// The sum of the bytes of a packet from one offset to another, at most [`MAX_SUM`] of them.
+///
+/// Where the rest of a piece begins is computed from `end` and not counted: so the kernel's verifier
+/// finds the same state on each way out of the loop, and follows one of them.
+#[inline(never)]
+pub fn of_packet<P: Packet>(packet: &P, start: At, end: At) -> Result<u16, DropReason> {
+    let length = end.0.wrapping_sub(start.0) & 0xfff;
+    let pieces = length >> 6;
+    let mut total = 0_u64;
+    let mut at = start;
+    for piece in 0..MAX_SUM >> 6 {
+        if piece >= pieces {
+            break;
+        }
+        let words: [u64; 8] = packet.load(at)?;
+        for word in words {
+            total = total.wrapping_add(halves(word));
+        }
+        at = at.plus(64);
+    }
+    at = start.plus(length & !63);
+    if length & 32 != 0 {
+        let words: [u64; 4] = packet.load(at)?;
+        for word in words {
+            total = total.wrapping_add(halves(word));
+        }
+    }
+    at = at.plus(length & 32);
+    if length & 16 != 0 {
+        let words: [u64; 2] = packet.load(at)?;
+        for word in words {
+            total = total.wrapping_add(halves(word));
+        }
+    }
+    at = at.plus(length & 16);
+    if length & 8 != 0 {
+        total = total.wrapping_add(halves(packet.load(at)?));
+    }
+    at = at.plus(length & 8);
+    if length & 4 != 0 {
+        let word: u32 = packet.load(at)?;
+        total = total.wrapping_add(u64::from(word));
+    }
+    at = at.plus(length & 4);
+    if length & 2 != 0 {
+        let word: u16 = packet.load(at)?;
+        total = total.wrapping_add(u64::from(word));
+    }
+    at = at.plus(length & 2);
+    if length & 1 != 0 {
+        // With the byte before it, since a single byte cannot be loaded where a packet ends.
+        let [_, last]: [u8; 2] = packet.load(At(at.0.wrapping_sub(1)))?;
+        total = total.wrapping_add(u64::from(u16::from_ne_bytes([last, 0])));
+    }
+    Ok(fold_long(total))
+}
+
+/// A 64-bit sum of 16-bit words folded to 16 bits.
+#[inline(always)]
+pub const fn fold_long(sum: u64) -> u16 {
+    let sum = (sum & 0xffff_ffff).wrapping_add(sum >> 32);
+    let sum = (sum & 0xffff_ffff).wrapping_add(sum >> 32);
+    let sum = (sum & 0xffff).wrapping_add(sum >> 16);
+    fold((sum & 0xffff_ffff) as u32)
+}
+
+/// The halves of a word of 64 bits, as one number to add.
+#[inline(always)]
+pub const fn halves(word: u64) -> u64 {
+    (word & 0xffff_ffff).wrapping_add(word >> 32)
 }
 
 #[inline(always)]

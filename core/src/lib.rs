@@ -10,7 +10,7 @@
 //! |---|---|
 //! | what happens to a packet, from top to bottom | [`hook`] |
 //! | what the core needs from a platform | [`seam`] |
-//! | bytes to tuple | [`parse`], [`wire`] |
+//! | bytes to tuple | [`parse`], [`quote`] in ICMP errors, [`wire`] |
 //! | connections | [`conntrack`], [`state`], [`mod@tuple`] |
 //! | service to backend | [`select`], [`service`], [`backend`], [`hash`] |
 //! | rewriting | [`translate`], [`checksum`] |
@@ -62,6 +62,7 @@ pub mod hash;
 pub mod hook;
 pub mod limit;
 pub mod parse;
+pub mod quote;
 pub mod range;
 pub mod seam;
 pub mod select;

@@ -91,9 +91,9 @@ pub enum Part {
 /// Most 802.1Q tags in front of an IP header.
 const MAX_TAGS: usize = 2;
 /// Most IPv6 extension headers in front of a transport header.
-const MAX_EXTENSIONS: usize = 8;
+pub(crate) const MAX_EXTENSIONS: usize = 8;
 /// The longest fixed header that is loaded at `l4`.
-const MAX_HEADER: usize = 64;
+pub(crate) const MAX_HEADER: usize = 64;
 
 /// Parses a frame from the Ethernet header on.
 #[inline(always)]
@@ -219,7 +219,7 @@ const fn part(offset: u16, more: u16) -> Part {
 
 /// The length of an extension header that says `words`.
 #[inline(always)]
-fn extension_length(protocol: u8, words: u8) -> usize {
+pub(crate) fn extension_length(protocol: u8, words: u8) -> usize {
     let words = usize::from(words);
     match protocol {
         ipv6::FRAGMENT => 8,
@@ -374,8 +374,9 @@ fn end_of<P: Packet>(packet: &P, l3: At, length: usize) -> Result<At, DropReason
     if said > end { Err(DropReason::InvalidPacket) } else { Ok(said) }
 }
 
+/// Whether this is the number of an IPv6 extension header.
 #[inline(always)]
-const fn is_extension(protocol: u8) -> bool {
+pub(crate) const fn is_extension(protocol: u8) -> bool {
     matches!(
         protocol,
         ipv6::HOP_BY_HOP

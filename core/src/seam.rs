@@ -157,6 +157,12 @@ impl Metric {
     pub const RESTORE_FAILED: Self = Self(258);
     /// An orphaned half was removed, because its twin's key belongs to another connection now.
     pub const REAPED: Self = Self(259);
+    /// A packet was answered: refused with an ICMP error, or an echo.
+    pub const ANSWERED: Self = Self(260);
+    /// A packet was not answered because there had been too many.
+    pub const ANSWER_LIMITED: Self = Self(261);
+    /// An ICMP error was translated with the packet that it quotes.
+    pub const RELATED: Self = Self(262);
 
     /// A drop for this reason.
     #[inline(always)]
@@ -171,6 +177,9 @@ impl Metric {
             Self::RESTORED => Some("CT_RESTORED"),
             Self::RESTORE_FAILED => Some("CT_RESTORE_FAILED"),
             Self::REAPED => Some("CT_REAPED"),
+            Self::ANSWERED => Some("ANSWERED"),
+            Self::ANSWER_LIMITED => Some("ANSWER_LIMITED"),
+            Self::RELATED => Some("RELATED"),
             Self(n) => Some(DropReason::from_number(u8::try_from(n).ok()?)?.name()),
         }
     }
@@ -216,6 +225,8 @@ pod! {
 pub mod option {
     /// What pods send out of the cluster leaves with the node's address.
     pub const MASQUERADE: u32 = 1;
+    /// Packets that go no further are dropped without an answer (RFC 5508, REQ-9 and 10).
+    pub const SILENT: u32 = 0x100;
 }
 
 impl Default for Config {

@@ -95,8 +95,9 @@ pub fn ttl_after(parsed: &Parsed, exit: Exit) -> Result<u8, DropReason> {
     Ok(parsed.ttl.wrapping_sub(1))
 }
 
+/// Gives the IP header the addresses of `to`, whose difference from what it has is `addresses`.
 #[inline(always)]
-fn store_addresses<P: Packet>(
+pub(crate) fn store_addresses<P: Packet>(
     packet: &mut P,
     parsed: &Parsed,
     to: &Tuple,

@@ -3,9 +3,10 @@
 use super::stage::{Answer, Stage, Work};
 use super::unwrap;
 use crate::address::Address;
+use crate::conntrack::find;
 use crate::drop_reason::DropReason;
 use crate::fragment::{Datagram, Ports};
-use crate::parse::{Part, Transport, parse};
+use crate::parse::{Parsed, Part, Transport, parse};
 use crate::seam::{Lookup, Maps, Node, Packet, Put, Table};
 use crate::select::{exit_to, is_frontend_address};
 use crate::translate::hop;
@@ -49,12 +50,27 @@ pub(super) fn sort<P: Packet, M: Maps>(
         Part::First => remember(node, work),
         Part::Later => follow(node, work)?,
     };
+    if is_echo_to_frontend(node, work) {
+        work.reason = DropReason::ServicePortNotFound;
+        work.answer = Answer::Echo;
+        return Ok(Stage::Answer);
+    }
     match work.parsed.transport {
         Transport::Tcp | Transport::Udp | Transport::Sctp | Transport::Echo => Ok(Stage::Connect),
         Transport::IcmpError => Ok(Stage::Related),
         Transport::Fragment if followed => Ok(Stage::Connect),
         _ => pass_on(packet, node, work),
     }
+}
+
+/// Whether the packet asks a frontend's address for an echo, which is nobody else's to give.
+#[inline(never)]
+fn is_echo_to_frontend<M: Maps>(node: &Node<M>, work: &Work) -> bool {
+    let Parsed { tuple, transport, part, .. } = &work.parsed;
+    matches!((transport, part), (Transport::Echo, Part::Whole))
+        && tuple.destination_port.raw() == 0 // a request
+        && is_frontend_address(node, &tuple.destination)
+        && find(&node.conntrack, tuple).is_none()
 }
 
 /// Parses the packet into `work`; `false` where it is no IP.

@@ -31,6 +31,10 @@ pub mod v4 {
     pub const ECHO_REPLY: u8 = 0;
     /// Destination unreachable.
     pub const UNREACHABLE: u8 = 3;
+    /// Its code: port unreachable.
+    pub const PORT: u8 = 3;
+    /// Its code: fragmentation needed and forbidden.
+    pub const FRAGMENTATION_NEEDED: u8 = 4;
     /// Echo request.
     pub const ECHO_REQUEST: u8 = 8;
     /// Time exceeded.
@@ -43,6 +47,8 @@ pub mod v4 {
 pub mod v6 {
     /// Destination unreachable.
     pub const UNREACHABLE: u8 = 1;
+    /// Its code: port unreachable.
+    pub const PORT: u8 = 4;
     /// Packet too big.
     pub const TOO_BIG: u8 = 2;
     /// Time exceeded.

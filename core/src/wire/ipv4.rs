@@ -8,6 +8,8 @@ pub const MIN_LENGTH: usize = 20;
 pub const TTL: usize = 8;
 /// Bit of the fragment word that says: do not fragment.
 pub const DONT_FRAGMENT: u16 = 0x4000;
+/// Offset of the checksum.
+pub const CHECKSUM: usize = 10;
 /// Bit of the fragment word that says: more fragments follow.
 pub const MORE_FRAGMENTS: u16 = 0x2000;
 /// Bits of the fragment word with the offset, in units of 8 bytes.

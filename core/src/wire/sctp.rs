@@ -2,3 +2,6 @@
 
 /// Length of the common header: two ports, verification tag, checksum.
 pub const LENGTH: usize = 12;
+
+/// Length of the ports, with which it begins.
+pub const PORTS: usize = 4;
