@@ -205,38 +205,33 @@ pub fn of_packet<P: Packet>(packet: &P, start: At, end: At) -> Result<u16, DropR
         }
         at = at.plus(64);
     }
-    at = start.plus(length & !63);
+    // Each offset from the length itself, not from the one before.
     if length & 32 != 0 {
-        let words: [u64; 4] = packet.load(at)?;
+        let words: [u64; 4] = packet.load(start.plus(length & !63))?;
         for word in words {
             total = total.wrapping_add(halves(word));
         }
     }
-    at = at.plus(length & 32);
     if length & 16 != 0 {
-        let words: [u64; 2] = packet.load(at)?;
+        let words: [u64; 2] = packet.load(start.plus(length & !31))?;
         for word in words {
             total = total.wrapping_add(halves(word));
         }
     }
-    at = at.plus(length & 16);
     if length & 8 != 0 {
-        total = total.wrapping_add(halves(packet.load(at)?));
+        total = total.wrapping_add(halves(packet.load(start.plus(length & !15))?));
     }
-    at = at.plus(length & 8);
     if length & 4 != 0 {
-        let word: u32 = packet.load(at)?;
+        let word: u32 = packet.load(start.plus(length & !7))?;
         total = total.wrapping_add(u64::from(word));
     }
-    at = at.plus(length & 4);
     if length & 2 != 0 {
-        let word: u16 = packet.load(at)?;
+        let word: u16 = packet.load(start.plus(length & !3))?;
         total = total.wrapping_add(u64::from(word));
     }
-    at = at.plus(length & 2);
     if length & 1 != 0 {
         // With the byte before it, since a single byte cannot be loaded where a packet ends.
-        let [_, last]: [u8; 2] = packet.load(At(at.0.wrapping_sub(1)))?;
+        let [_, last]: [u8; 2] = packet.load(start.plus(length.wrapping_sub(2)))?;
         total = total.wrapping_add(u64::from(u16::from_ne_bytes([last, 0])));
     }
     Ok(fold_long(total))

@@ -241,8 +241,9 @@ fn store_ipv6<P: Packet>(
 /// The quoted packet's own checksum may be partial, and stays so: to the kernel the packet is one whose
 /// checksum is to be completed from the quoted transport header on. Its receiver on this host takes it as
 /// it is. A device that completes it changes what is quoted, but to a sum that is known now: all from the
-/// transport header on then adds up to the complement of the partial sum. The message's checksum is that
-/// of the completed quote. As no device will touch it either, it is right in both cases.
+/// transport header on then adds up to the complement of the partial sum. So the message gets the checksum
+/// that is right for the completed quote. (The other way, a quote completed here, would be spoilt by the
+/// device, as the kernel has no helper that calls a checksum complete.)
 #[inline(always)]
 fn finish<P: Packet>(
     packet: &mut P,

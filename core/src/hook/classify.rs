@@ -1,5 +1,6 @@
 //! What a packet is, and which way it goes: the first stage of the slow road.
 
+use super::connect::check_hop;
 use super::stage::{Answer, Stage, Work};
 use super::unwrap;
 use crate::address::Address;
@@ -121,7 +122,9 @@ pub(super) fn pass_on<P: Packet, M: Maps>(
     if is_frontend_address(node, destination) {
         return Err(DropReason::ServicePortNotFound);
     }
-    let exit = work.exit(exit_to(node, destination, 0));
+    let exit = exit_to(node, destination, 0);
+    check_hop(work, exit)?;
+    let exit = work.exit(exit);
     hop(packet, &work.parsed, exit)?;
     work.decision = Decision::untracked(exit.verdict());
     Ok(Stage::Done)
