@@ -4,7 +4,6 @@ use super::connect::check_hop;
 use super::stage::{Answer, Stage, Work};
 use super::unwrap;
 use crate::address::Address;
-use crate::conntrack::find;
 use crate::drop_reason::DropReason;
 use crate::fragment::{Datagram, Ports};
 use crate::parse::{Parsed, Part, Transport, parse};
@@ -71,7 +70,6 @@ fn is_echo_to_frontend<M: Maps>(node: &Node<M>, work: &Work) -> bool {
     matches!((transport, part), (Transport::Echo, Part::Whole))
         && tuple.destination_port.raw() == 0 // a request
         && is_frontend_address(node, &tuple.destination)
-        && find(&node.conntrack, tuple).is_none()
 }
 
 /// Parses the packet into `work`; `false` where it is no IP.

@@ -1,11 +1,13 @@
 //! The hooks, one subject per file. `script` holds what makes the tests read as scripts.
 
 mod affinity;
+mod answers;
 mod changes;
 mod conflicts;
 mod connections;
 mod dsr;
 mod echo;
+mod errors;
 mod express;
 mod fragments;
 mod hairpin;

@@ -141,6 +141,7 @@ fn drops_are_counted() {
             ("pod 10: tcp client:1 > local:80 S ttl 1", "TTL_EXCEEDED"),
         ]);
         let mut counts: Vec<_> = world.node.host.counts.clone().into_iter().collect();
+        counts.retain(|(slot, _)| *slot < 256);
         counts.sort_unstable();
         assert_eq!(counts, [(1, 1), (138, 1), (196, 1)]);
     });
