@@ -16,6 +16,7 @@ mod life;
 mod masquerade;
 mod north_south;
 mod ports;
+mod related;
 mod script;
 mod sctp;
 mod sequences;
