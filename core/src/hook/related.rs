@@ -23,7 +23,7 @@ use crate::endpoint::Kind;
 use crate::parse::{Part, Transport};
 use crate::quote::{self, Quote};
 use crate::seam::{Host, Lookup, Maps, Metric, Node, Packet};
-use crate::translate::{hop, store_addresses, ttl_after};
+use crate::translate::{store_addresses, ttl_after};
 use crate::wire::{icmp, ipv4, ipv6, udp};
 
 /// The stage. An error about no connection that this node knows goes on as it is, as does one in fragments,
@@ -47,17 +47,17 @@ pub(super) fn related<P: Packet, M: Maps>(
     if work.parsed.tuple.destination != work.twin_key.source {
         return Err(DropReason::InvalidPacket);
     }
-    let exit = work.exit(work.half.exit());
-    if work.half.translates() {
-        let ttl = ttl_after(&work.parsed, exit)?;
-        let from = source(node, work);
-        let quoted = rewrite_quote(packet, work, &quote)?;
-        rewrite_outer(packet, work, &from, quoted, ttl)?;
-        node.host.count(Metric::RELATED);
-    } else {
-        hop(packet, &work.parsed, exit)?;
+    work.status = status(&work.half);
+    if !work.half.translates() {
+        return Ok(Stage::Send); // as it is, or in the tunnel that such packets go through
     }
-    work.decision = decision(&work.half, status(&work.half), exit);
+    let exit = work.exit(work.half.exit());
+    let ttl = ttl_after(&work.parsed, exit)?;
+    let from = source(node, work);
+    let quoted = rewrite_quote(packet, work, &quote)?;
+    rewrite_outer(packet, work, &from, quoted, ttl)?;
+    node.host.count(Metric::RELATED);
+    work.decision = decision(&work.half, work.status, exit);
     Ok(Stage::Done)
 }
 
