@@ -9,6 +9,8 @@
 //!   as it leaves       client:p > vip:80             vip:80 > client:p, the half's `to`
 //! ```
 //!
+//! Where another node has translated the quoted packet (DSR), the half says so and the error stays as it is.
+//!
 //! An error tells a connection nothing: no half is refreshed, none is closed (RFC 5508, REQ-6; RFC 5927).
 
 use super::classify::pass_on;
