@@ -125,9 +125,7 @@ impl<E: Engine> Cluster<E> {
             watch.decided(node, hook, &decision);
             let step = match decision.verdict() {
                 Verdict::Drop(reason) => Step::End(Fate::Dropped(node, hook, reason)),
-                Verdict::Reject(_) | Verdict::Answer => {
-                    Step::End(self.back(node, hook, device, frame, watch))
-                }
+                Verdict::Reject(_) | Verdict::Answer => self.back(node, hook, device, frame, watch),
                 // The kernel's bpf_redirect_peer leaves the link addresses as they came.
                 Verdict::Deliver(device) => Step::End(self.deliver(node, device, frame, watch)),
                 Verdict::Forward(_) => self.wire(node, frame, watch),
@@ -145,8 +143,7 @@ impl<E: Engine> Cluster<E> {
         }
     }
 
-    /// A packet enters the pod behind a device.
-    /// An answer goes back by the way the packet came.
+    /// An answer goes back by the way the packet came: on the link, to the node that sent it.
     fn back<W: Watch>(
         &self,
         node: NodeIndex,
@@ -154,14 +151,24 @@ impl<E: Engine> Cluster<E> {
         device: IfIndex,
         frame: &Frame,
         watch: &mut W,
-    ) -> Fate {
+    ) -> Step {
         match hook {
-            Hook::FromPod => self.deliver(node, device, frame, watch),
-            Hook::ToPod | Hook::ToNetdev => arrive(Place::Host(node), frame, watch),
-            Hook::FromNetdev | Hook::Xdp => arrive(Place::Outside(node), frame, watch),
+            Hook::FromPod => Step::End(self.deliver(node, device, frame, watch)),
+            Hook::ToPod | Hook::ToNetdev => Step::End(arrive(Place::Host(node), frame, watch)),
+            Hook::FromNetdev | Hook::Xdp => {
+                let to = frame.bytes.get(..6);
+                match self.topology.nodes.iter().position(|info| to == Some(&info.mac[..])) {
+                    Some(sender) if sender != node => {
+                        watch.at(Place::Wire(node), frame);
+                        Step::Hook(sender, Hook::FromNetdev, UPLINK)
+                    }
+                    _ => Step::End(arrive(Place::Outside(node), frame, watch)),
+                }
+            }
         }
     }
 
+    /// A packet enters the pod behind a device.
     #[inline(always)]
     fn deliver<W: Watch>(
         &self,

