@@ -85,7 +85,7 @@ impl Flow {
     /// `exit`. In place, because the kernel's stack has no room for copies.
     #[inline(always)]
     pub fn begin(&mut self, packet: &Parsed, exit: Exit, now: Nanos, epoch: u32) {
-        (self.exit, self.device) = pack(exit);
+        (self.exit, self.device) = exit.pack();
         self.to = packet.tuple;
         self.touched.set(now);
         self.fix = Deltas::default();
@@ -165,13 +165,13 @@ impl Flow {
     /// Makes packets leave by `exit`.
     #[inline(always)]
     pub const fn leave_by(&mut self, exit: Exit) {
-        (self.exit, self.device) = pack(exit);
+        (self.exit, self.device) = exit.pack();
     }
 
     /// Turns the half under `key` into its twin, whose packets leave by `exit`.
     #[inline(always)]
     pub const fn turn(&mut self, key: &Tuple, exit: Exit) {
-        (self.exit, self.device) = pack(exit);
+        (self.exit, self.device) = exit.pack();
         if self.is_direct() {
             self.to = self.to.reverse();
             self.flags ^= TRANSLATES;
@@ -210,11 +210,7 @@ impl Flow {
     /// How packets leave.
     #[inline(always)]
     pub const fn exit(&self) -> Exit {
-        match self.exit {
-            1 => Exit::Pod(self.device),
-            2 => Exit::Device(self.device),
-            _ => Exit::Stack,
-        }
+        Exit::unpack(self.exit, self.device)
     }
 
     /// How far the connection has come.
@@ -284,14 +280,6 @@ pub type LinkCache = Racy<u64>;
 #[inline(always)]
 pub const fn is_syn(packet: &Parsed) -> bool {
     packet.flags & (tcp::SYN | tcp::ACK) == tcp::SYN
-}
-
-const fn pack(exit: Exit) -> (u8, IfIndex) {
-    match exit {
-        Exit::Stack => (0, 0),
-        Exit::Pod(device) => (1, device),
-        Exit::Device(device) => (2, device),
-    }
 }
 
 /// Opens a connection: puts both halves in, `work.half` being the original one. The reply half goes

@@ -60,9 +60,9 @@ impl Endpoint {
     #[inline(always)]
     pub const fn exit(&self, uplink: IfIndex) -> Exit {
         match self.kind() {
-            Kind::Pod => Exit::Pod(self.device),
-            Kind::Node if uplink != 0 => Exit::Device(uplink),
-            Kind::Host | Kind::Node => Exit::Stack,
+            Kind::Pod => Exit::pod(self.device),
+            Kind::Node if uplink != 0 => Exit::device(uplink),
+            Kind::Host | Kind::Node => Exit::STACK,
         }
     }
 }
@@ -74,9 +74,9 @@ mod tests {
     #[test]
     fn ways_there() {
         for (endpoint, kind, here, exits) in [
-            (Endpoint::pod(5), Kind::Pod, true, [Exit::Pod(5), Exit::Pod(5)]),
-            (Endpoint::HOST, Kind::Host, true, [Exit::Stack, Exit::Stack]),
-            (Endpoint::NODE, Kind::Node, false, [Exit::Stack, Exit::Device(2)]),
+            (Endpoint::pod(5), Kind::Pod, true, [Exit::pod(5), Exit::pod(5)]),
+            (Endpoint::HOST, Kind::Host, true, [Exit::STACK, Exit::STACK]),
+            (Endpoint::NODE, Kind::Node, false, [Exit::STACK, Exit::device(2)]),
         ] {
             assert_eq!((endpoint.kind(), endpoint.is_here()), (kind, here));
             assert_eq!([0, 2].map(|uplink| endpoint.exit(uplink)), exits, "{kind:?}");

@@ -82,9 +82,9 @@ impl Hook {
     #[inline(always)]
     const fn back(self, device: IfIndex) -> Exit {
         match self {
-            Self::FromPod => Exit::Pod(device),
-            Self::FromNetdev | Self::Xdp => Exit::Device(device),
-            Self::ToPod | Self::ToNetdev => Exit::Stack,
+            Self::FromPod => Exit::pod(device),
+            Self::FromNetdev | Self::Xdp => Exit::device(device),
+            Self::ToPod | Self::ToNetdev => Exit::STACK,
         }
     }
 
@@ -92,10 +92,8 @@ impl Hook {
     /// backend may be a pod of the node that asks.
     #[inline(always)]
     const fn settled(self, exit: Exit) -> Exit {
-        match (self, exit) {
-            (Self::ToPod, _) | (Self::ToNetdev, Exit::Device(_)) => Exit::Stack,
-            _ => exit,
-        }
+        let there = matches!(self, Self::ToNetdev) && exit.is_device();
+        if there || matches!(self, Self::ToPod) { Exit::STACK } else { exit }
     }
 
     /// Whether packets come from outside, where another node may have told something by options or a
@@ -185,16 +183,17 @@ pub fn express<P: Packet, M: Maps>(packet: &mut P, node: &mut Node<M>) -> Decisi
     }
     let now = node.host.now();
     let Some(flow) = node.conntrack.get(&parsed.tuple) else { return pass };
-    let Exit::Device(device) = flow.exit() else { return pass };
-    if parsed.ttl <= 1
+    let exit = flow.exit();
+    if !exit.is_device()
+        || parsed.ttl <= 1
         || always_wrapped(flow, &parsed)
         || !flow.is_current(&parsed, now, node.config.epoch)
-        || !packet.route(device, &flow.to, flow.link())
+        || !packet.route(exit.device_number(), &flow.to, flow.link())
     {
         return pass;
     }
-    let decision = decision(flow, status(flow), Exit::Device(device));
-    match translate(packet, &parsed, flow, Exit::Device(device)) {
+    let decision = decision(flow, status(flow), exit);
+    match translate(packet, &parsed, flow, exit) {
         Ok(()) => decision,
         Err(reason) => dropped(node, reason),
     }
@@ -231,7 +230,7 @@ const fn status(flow: &Flow) -> Status {
 
 #[inline(always)]
 const fn decision(flow: &Flow, status: Status, exit: Exit) -> Decision {
-    Decision::new(exit.verdict(), status, flow.service, flow.backend)
+    Decision::leaving(exit, status, flow.service, flow.backend)
 }
 
 #[inline(always)]

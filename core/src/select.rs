@@ -136,9 +136,11 @@ fn serve<M: Maps>(
 /// Makes packets of the connection leave by the way to its backend.
 #[inline(always)]
 fn leave<M: Maps>(node: &Node<M>, work: &mut Work, backend: &Address) {
-    let uplink = match work.arrival.back {
-        Exit::Device(device) if node.config.uplink == 0 => device,
-        _ => node.config.uplink,
+    let back = work.arrival.back;
+    let uplink = if node.config.uplink == 0 && back.is_device() {
+        back.device_number()
+    } else {
+        node.config.uplink
     };
     work.half.leave_by(exit_to(node, backend, uplink));
 }
@@ -215,7 +217,7 @@ fn plain<M: Maps>(node: &Node<M>, work: &mut Work) -> Result<Selected, DropReaso
         && node.ranges.get(&RangeKey::of(NOT_MASQUERADED, tuple.destination)).is_none();
     if masquerades && let Ok(source) = snat::source(node, tuple.is_v4()) {
         half.to.source = source;
-        half.leave_by(Exit::Device(node.config.uplink));
+        half.leave_by(Exit::device(node.config.uplink));
     }
     Ok(Selected::Plain)
 }
@@ -226,8 +228,8 @@ fn plain<M: Maps>(node: &Node<M>, work: &mut Work) -> Result<Selected, DropReaso
 pub fn exit_to<M: Maps>(node: &Node<M>, address: &Address, uplink: IfIndex) -> Exit {
     match node.endpoints.get(address) {
         Some(endpoint) => endpoint.exit(uplink),
-        None if uplink != 0 => Exit::Device(uplink),
-        None => Exit::Stack,
+        None if uplink != 0 => Exit::device(uplink),
+        None => Exit::STACK,
     }
 }
 

@@ -285,7 +285,7 @@ impl TestHost {
 
 /// What the slow road works on, for a packet that has come from the pod behind device 10.
 pub(crate) fn work(parsed: Parsed, now: Nanos) -> Work {
-    let arrival = Arrival { hook: Hook::FromPod, back: Exit::Pod(10), now };
+    let arrival = Arrival { hook: Hook::FromPod, back: Exit::pod(10), now };
     Work { parsed, arrival, ..Work::default() }
 }
 

@@ -26,33 +26,78 @@ pub enum Verdict {
 }
 
 /// How packets of one direction of a connection leave a node; the part of a [`Verdict`] that a
-/// conntrack entry remembers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Exit {
-    /// Through the node's stack.
-    Stack,
-    /// To the pod behind this host-side device.
-    Pod(IfIndex),
-    /// Out of this device of the node.
-    Device(IfIndex),
+/// conntrack entry remembers. Plain words, for the reason that [`Decision`] is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Exit {
+    kind: u32,
+    device: IfIndex,
 }
 
 impl Exit {
+    /// Through the node's stack.
+    pub const STACK: Self = Self { kind: PASS, device: 0 };
+
+    /// To the pod behind this host-side device.
+    #[inline(always)]
+    pub const fn pod(device: IfIndex) -> Self {
+        Self { kind: DELIVER, device }
+    }
+
+    /// Out of this device of the node.
+    #[inline(always)]
+    pub const fn device(device: IfIndex) -> Self {
+        Self { kind: FORWARD, device }
+    }
+
+    /// From what [`Self::pack`] gave.
+    #[inline(always)]
+    pub const fn unpack(kind: u8, device: IfIndex) -> Self {
+        Self { kind: kind as u32, device }
+    }
+
+    /// As an entry keeps it.
+    #[inline(always)]
+    pub const fn pack(self) -> (u8, IfIndex) {
+        ((self.kind & 0xff) as u8, self.device)
+    }
+
     /// The verdict that sends a packet this way.
     #[inline(always)]
     pub const fn verdict(self) -> Verdict {
-        match self {
-            Self::Stack => Verdict::Pass,
-            Self::Pod(device) => Verdict::Deliver(device),
-            Self::Device(device) => Verdict::Forward(device),
+        match self.kind {
+            DELIVER => Verdict::Deliver(self.device),
+            FORWARD => Verdict::Forward(self.device),
+            _ => Verdict::Pass,
         }
+    }
+
+    /// Whether it is a device of the node.
+    #[inline(always)]
+    pub const fn is_device(self) -> bool {
+        self.kind == FORWARD
+    }
+
+    /// The device, a pod's or the node's; 0 for the stack.
+    #[inline(always)]
+    pub const fn device_number(self) -> IfIndex {
+        self.device
     }
 
     /// Whether the packet crosses this node as a router, which costs one hop of its time to live.
     /// The stack takes that hop itself.
     #[inline(always)]
     pub const fn is_hop(self) -> bool {
-        !matches!(self, Self::Stack)
+        self.kind != PASS
+    }
+}
+
+impl core::fmt::Debug for Exit {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.verdict() {
+            Verdict::Deliver(device) => write!(f, "Pod({device})"),
+            Verdict::Forward(device) => write!(f, "Device({device})"),
+            _ => f.write_str("Stack"),
+        }
     }
 }
 
@@ -125,6 +170,17 @@ impl Decision {
             Verdict::Answer => (ANSWER, 0),
         };
         Self { kind, detail, status: status as u32, service, backend }
+    }
+
+    /// A decision about a packet of a connection that leaves.
+    #[inline(always)]
+    pub const fn leaving(
+        exit: Exit,
+        status: Status,
+        service: ServiceId,
+        backend: BackendId,
+    ) -> Self {
+        Self { kind: exit.kind, detail: exit.device, status: status as u32, service, backend }
     }
 
     /// A decision about a packet that belongs to no connection.

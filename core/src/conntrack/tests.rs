@@ -16,12 +16,12 @@ const RST: u8 = tcp::RST;
 /// The original half of `client > vip`, aimed at a backend.
 fn aimed(text: &str, backend: &str) -> Flow {
     let mut half = Flow::zeroed();
-    half.begin(&packet(text, SYN), Exit::Stack, NOW, 1);
+    half.begin(&packet(text, SYN), Exit::STACK, NOW, 1);
     let to: std::net::SocketAddr = backend.parse().unwrap();
     let (address, port) = (to.ip().into(), Be16::new(to.port()));
     half.aim(7, 3, &Backend::new(address, port, half.to.protocol, BackendState::Active));
     half.settle(&tuple(text));
-    half.leave_by(Exit::Device(2));
+    half.leave_by(Exit::device(2));
     half
 }
 
@@ -38,7 +38,7 @@ fn the_original_half() {
         assert_eq!(half.to, tuple(to));
         assert_eq!(half.fix, Deltas::between(&tuple(text), &half.to));
         assert_eq!((half.service, half.backend, half.epoch()), (7, 3, 1));
-        assert_eq!(half.exit(), Exit::Device(2));
+        assert_eq!(half.exit(), Exit::device(2));
         assert_eq!(half.direction(), Direction::Original);
         assert_eq!(half.phase(), Phase::Opening);
         assert_eq!(half.expires(), NOW + Phase::Opening.timeout() + REFRESH);
@@ -52,7 +52,7 @@ fn the_twin() {
         let key = tuple(text);
         let original = aimed(text, backend);
         let mut reply = original.clone();
-        reply.turn(&key, Exit::Pod(10));
+        reply.turn(&key, Exit::pod(10));
 
         // As the head of this file's module draws it.
         assert_eq!(original.twin_key(&key), original.to.reverse());
@@ -60,7 +60,7 @@ fn the_twin() {
         let reply_key = original.twin_key(&key);
         assert_eq!(reply.twin_key(&reply_key), key);
         assert_eq!(reply.direction(), Direction::Reply);
-        assert_eq!(reply.exit(), Exit::Pod(10));
+        assert_eq!(reply.exit(), Exit::pod(10));
         assert_eq!(reply.fix, original.fix.inverse());
         assert_eq!((reply.service, reply.backend), (original.service, original.backend));
 
@@ -87,13 +87,13 @@ proptest! {
         let [from, to, target] = ports.map(Be16::new);
         let key = Tuple::new(wire::UDP, address(client), from, address(vip), to);
         let opener = Parsed { tuple: key, ..packet("udp 10.0.0.1:1 > 10.0.0.2:2", 0) };
-        let exit = [Exit::Stack, Exit::Pod(5), Exit::Device(6)][exit as usize];
+        let exit = [Exit::STACK, Exit::pod(5), Exit::device(6)][exit as usize];
         let mut half = Flow::zeroed();
         half.begin(&opener, exit, NOW, 1);
         half.aim(7, 3, &Backend::new(address(backend), target, wire::UDP, BackendState::Active));
         half.settle(&key);
         let mut twice = half.clone();
-        twice.turn(&key, Exit::Pod(9));
+        twice.turn(&key, Exit::pod(9));
         twice.turn(&half.twin_key(&key), exit);
         for delta in [&mut half.fix.addresses, &mut half.fix.ports] {
             delta.0 = if delta.0 == 0xffff { 0 } else { delta.0 };
@@ -177,7 +177,7 @@ fn opened(table: &mut Map<Tuple, Flow>, text: &str, backend: &str) -> Result<(),
         assert_eq!(table.entries[&tuple(text)], half);
         let twin_key = half.twin_key(&tuple(text));
         assert!(is_pair(&table.entries[&twin_key], &twin_key, &half, &tuple(text)));
-        assert_eq!(table.entries[&twin_key].exit(), Exit::Pod(10));
+        assert_eq!(table.entries[&twin_key].exit(), Exit::pod(10));
     }
     result
 }

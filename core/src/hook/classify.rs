@@ -10,7 +10,7 @@ use crate::parse::{Parsed, Part, Transport, parse};
 use crate::seam::{Lookup, Maps, Node, Packet, Put, Table};
 use crate::select::{exit_to, is_frontend_address};
 use crate::translate::hop;
-use crate::verdict::{Decision, Verdict};
+use crate::verdict::{Decision, Status, Verdict};
 
 /// The stage.
 ///
@@ -124,6 +124,6 @@ pub(super) fn pass_on<P: Packet, M: Maps>(
     check_hop(work, exit)?;
     let exit = work.exit(exit);
     hop(packet, &work.parsed, exit)?;
-    work.decision = Decision::untracked(exit.verdict());
+    work.decision = Decision::leaving(exit, Status::Untracked, 0, 0);
     Ok(Stage::Done)
 }

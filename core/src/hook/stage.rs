@@ -166,7 +166,7 @@ impl Default for Work {
     fn default() -> Self {
         Self {
             parsed: Parsed::default(),
-            arrival: Arrival { hook: Hook::FromPod, back: Exit::Stack, now: 0 },
+            arrival: Arrival { hook: Hook::FromPod, back: Exit::STACK, now: 0 },
             half: Flow::zeroed(),
             twin_key: Tuple::zeroed(),
             status: Status::Untracked,

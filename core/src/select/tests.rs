@@ -26,12 +26,12 @@ fn frontend(text: &str) -> ServiceKey {
 #[test]
 fn each_slot() {
     for (text, draw, to, backend, exit) in [
-        (V4, 0, "tcp 10.244.1.10:1 > 10.244.1.11:8080", 1, Exit::Pod(11)),
-        (V4, 0x7fff_ffff, "tcp 10.244.1.10:1 > 10.244.1.11:8080", 1, Exit::Pod(11)),
-        (V4, 0x8000_0000, "tcp 10.244.1.10:1 > 10.244.2.11:8080", 2, Exit::Device(UPLINK)),
-        (V4, u32::MAX, "tcp 10.244.1.10:1 > 10.244.2.11:8080", 2, Exit::Device(UPLINK)),
-        (V6, 0, "udp [fd00:244:1::10]:1 > [fd00:244:1::11]:8080", 3, Exit::Pod(11)),
-        (V6, u32::MAX, "udp [fd00:244:1::10]:1 > [fd00:244:2::11]:8080", 4, Exit::Device(UPLINK)),
+        (V4, 0, "tcp 10.244.1.10:1 > 10.244.1.11:8080", 1, Exit::pod(11)),
+        (V4, 0x7fff_ffff, "tcp 10.244.1.10:1 > 10.244.1.11:8080", 1, Exit::pod(11)),
+        (V4, 0x8000_0000, "tcp 10.244.1.10:1 > 10.244.2.11:8080", 2, Exit::device(UPLINK)),
+        (V4, u32::MAX, "tcp 10.244.1.10:1 > 10.244.2.11:8080", 2, Exit::device(UPLINK)),
+        (V6, 0, "udp [fd00:244:1::10]:1 > [fd00:244:1::11]:8080", 3, Exit::pod(11)),
+        (V6, u32::MAX, "udp [fd00:244:1::10]:1 > [fd00:244:2::11]:8080", 4, Exit::device(UPLINK)),
     ] {
         let mut node = node();
         node.host.draws = vec![draw];
@@ -140,10 +140,10 @@ fn no_backend() {
 #[test]
 fn no_service() {
     for (text, expected, exit) in [
-        ("tcp 10.244.1.10:1 > 10.244.1.11:8080", Ok(Selected::Plain), Exit::Pod(11)),
-        ("tcp 10.244.1.10:1 > 10.244.2.11:8080", Ok(Selected::Plain), Exit::Stack),
-        ("tcp 10.244.1.10:1 > 10.96.0.80:81", Err(DropReason::ServicePortNotFound), Exit::Stack),
-        ("tcp 10.244.1.10:1 > 10.96.0.81:80", Ok(Selected::Plain), Exit::Stack),
+        ("tcp 10.244.1.10:1 > 10.244.1.11:8080", Ok(Selected::Plain), Exit::pod(11)),
+        ("tcp 10.244.1.10:1 > 10.244.2.11:8080", Ok(Selected::Plain), Exit::STACK),
+        ("tcp 10.244.1.10:1 > 10.96.0.80:81", Err(DropReason::ServicePortNotFound), Exit::STACK),
+        ("tcp 10.244.1.10:1 > 10.96.0.81:80", Ok(Selected::Plain), Exit::STACK),
     ] {
         let (result, half) = selected(&mut node(), text);
         assert_eq!((result, half.exit(), half.translates()), (expected, exit, false), "{text}");
@@ -159,13 +159,13 @@ fn no_service() {
 fn ways_out() {
     let node = node();
     let address = |text: &str| Address::from(text.parse::<IpAddr>().unwrap());
-    assert_eq!(exit_to(&node, &address("10.244.1.11"), UPLINK), Exit::Pod(11));
-    assert_eq!(exit_to(&node, &address("fd00:244:1::10"), 0), Exit::Pod(10));
-    assert_eq!(exit_to(&node, &address("10.244.2.11"), UPLINK), Exit::Device(UPLINK));
-    assert_eq!(exit_to(&node, &address("10.244.2.11"), 0), Exit::Stack);
+    assert_eq!(exit_to(&node, &address("10.244.1.11"), UPLINK), Exit::pod(11));
+    assert_eq!(exit_to(&node, &address("fd00:244:1::10"), 0), Exit::pod(10));
+    assert_eq!(exit_to(&node, &address("10.244.2.11"), UPLINK), Exit::device(UPLINK));
+    assert_eq!(exit_to(&node, &address("10.244.2.11"), 0), Exit::STACK);
     let mut node = node;
     node.endpoints.entries.insert(address("192.168.0.1"), crate::endpoint::Endpoint::HOST);
-    assert_eq!(exit_to(&node, &address("192.168.0.1"), UPLINK), Exit::Stack);
+    assert_eq!(exit_to(&node, &address("192.168.0.1"), UPLINK), Exit::STACK);
 }
 
 #[test]

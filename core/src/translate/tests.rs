@@ -80,7 +80,7 @@ fn aimed(text: &str, backend: &str, writes: usize) -> (Noted, Parsed, Flow) {
     let frame = frame(text, SYN);
     let parsed = parse(&frame).unwrap().unwrap();
     let mut half = Flow::zeroed();
-    half.begin(&parsed, Exit::Pod(11), 0, 0);
+    half.begin(&parsed, Exit::pod(11), 0, 0);
     let address = backend.parse::<std::net::IpAddr>().unwrap().into();
     let protocol = parsed.tuple.protocol;
     half.aim(7, 1, &Backend::new(address, Be16::new(8080), protocol, BackendState::Active));
@@ -92,7 +92,7 @@ fn aimed(text: &str, backend: &str, writes: usize) -> (Noted, Parsed, Flow) {
 fn nothing_is_read_again_and_the_checksum_comes_last() {
     for (text, backend, steps) in CASES {
         let (mut packet, parsed, half) = aimed(text, backend, 9);
-        assert_eq!(translate(&mut packet, &parsed, &half, Exit::Pod(11)), Ok(()));
+        assert_eq!(translate(&mut packet, &parsed, &half, Exit::pod(11)), Ok(()));
         assert_eq!(packet.frame.checked(), half.to);
         assert_eq!(packet.steps.take(), steps, "{text}");
     }
@@ -102,9 +102,9 @@ fn nothing_is_read_again_and_the_checksum_comes_last() {
 fn what_does_not_change_is_not_written() {
     for (text, backend, _) in CASES {
         let (mut packet, parsed, mut half) = aimed(text, backend, 0);
-        assert_eq!(hop(&mut packet, &parsed, Exit::Stack), Ok(()));
-        half.begin(&parsed, Exit::Stack, 0, 0);
-        assert_eq!(translate(&mut packet, &parsed, &half, Exit::Stack), Ok(()));
+        assert_eq!(hop(&mut packet, &parsed, Exit::STACK), Ok(()));
+        half.begin(&parsed, Exit::STACK, 0, 0);
+        assert_eq!(translate(&mut packet, &parsed, &half, Exit::STACK), Ok(()));
         assert_eq!(packet.steps.take(), [""; 0]);
     }
 }
@@ -114,11 +114,11 @@ fn a_write_that_fails() {
     for (text, backend, steps) in CASES {
         for writes in 0..steps.len() {
             let (mut packet, parsed, half) = aimed(text, backend, writes);
-            let result = translate(&mut packet, &parsed, &half, Exit::Pod(11));
+            let result = translate(&mut packet, &parsed, &half, Exit::pod(11));
             assert_eq!(result, Err(DropReason::WriteError), "{text}: write {writes}");
         }
         let (mut packet, parsed, _) = aimed(text, backend, 0);
-        assert_eq!(hop(&mut packet, &parsed, Exit::Pod(11)), Err(DropReason::WriteError));
+        assert_eq!(hop(&mut packet, &parsed, Exit::pod(11)), Err(DropReason::WriteError));
     }
 }
 
@@ -129,9 +129,9 @@ fn hops() {
     for ttl in 0..=255 {
         let parsed = Parsed { ttl, ..parsed };
         let after = if ttl > 1 { Ok(ttl - 1) } else { Err(DropReason::TtlExceeded) };
-        assert_eq!(ttl_after(&parsed, Exit::Pod(11)), after);
-        assert_eq!(ttl_after(&parsed, Exit::Device(2)), after);
-        assert_eq!(ttl_after(&parsed, Exit::Stack), Ok(ttl));
+        assert_eq!(ttl_after(&parsed, Exit::pod(11)), after);
+        assert_eq!(ttl_after(&parsed, Exit::device(2)), after);
+        assert_eq!(ttl_after(&parsed, Exit::STACK), Ok(ttl));
     }
 }
 
@@ -147,7 +147,7 @@ fn the_header_checksum_follows_every_ttl() {
             let sum = !crate::checksum::sum(&frame.0[14..34]);
             frame.0[24..26].copy_from_slice(&sum.to_ne_bytes());
             let parsed = parse(&frame).unwrap().unwrap();
-            assert_eq!(hop(&mut frame, &parsed, Exit::Pod(11)), Ok(()));
+            assert_eq!(hop(&mut frame, &parsed, Exit::pod(11)), Ok(()));
             assert_eq!(frame.checked(), parsed.tuple);
             assert_eq!(frame.0[22], ttl - 1);
         }

@@ -471,10 +471,10 @@ fn direct_connections() {
             let came = sent(&format!("{protocol} outside:1000 > local:8080"), tcp::SYN);
             let said = sent(&format!("{protocol} outside:1000 > vip:80"), tcp::SYN);
             let mut work = work(parse(&came).unwrap().unwrap(), world.node.host.now);
-            work.arrival.back = Exit::Device(2);
+            work.arrival.back = Exit::device(2);
             work.half = Flow::zeroed();
             let now = world.node.host.now;
-            work.half.begin(&work.parsed, Exit::Pod(11), now, world.node.config.epoch);
+            work.half.begin(&work.parsed, Exit::pod(11), now, world.node.config.epoch);
             work.half.direct(&key, 9, &frontend.destination, frontend.destination_port);
             conntrack::open(&mut world.node.conntrack, &mut work).unwrap();
             let passed = Passed {

@@ -63,11 +63,11 @@ proptest! {
         let backend =
             Backend::new(Address::from(ip), Be16::new(port), request.protocol, BackendState::Active);
         let mut flow = Flow::zeroed();
-        flow.begin(&Parsed { tuple: request, ..reply }, Exit::Stack, 0, 1);
+        flow.begin(&Parsed { tuple: request, ..reply }, Exit::STACK, 0, 1);
         flow.aim(1, 1, &backend);
         flow.settle(&request);
         let tuple = flow.to.reverse();
-        flow.turn(&request, Exit::Device(2));
+        flow.turn(&request, Exit::device(2));
 
         let fix = Deltas::between(&reply.tuple, &tuple);
         let given = Given { tuple, fix, sender: Sender::Pod(0), hops: 1 };

@@ -147,8 +147,8 @@ impl Packet for Super {
     fn store<T: crate::bytes::Pod>(&mut self, at: At, value: T) -> Result<(), DropReason> {
         self.0.store(at, value)
     }
-    fn route(&mut self, device: IfIndex, to: &Tuple) -> bool {
-        self.0.route(device, to)
+    fn route(&mut self, device: IfIndex, to: &Tuple, link: &crate::conntrack::LinkCache) -> bool {
+        self.0.route(device, to, link)
     }
     fn grow(&mut self, gap: Gap, bytes: usize) -> Result<(), DropReason> {
         self.0.grow(gap, bytes)
