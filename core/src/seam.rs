@@ -41,7 +41,7 @@ impl At {
 /// The bytes of one packet at one hook, from the Ethernet header on.
 ///
 /// Loads and stores copy: a view of the bytes would not survive the kernel's helpers.
-pub trait Packet {
+pub trait Packet: Sized {
     /// The full length, in bytes, whether or not all of it is at hand.
     fn length(&self) -> usize;
     /// Copies a value out. Fails with [`DropReason::InvalidPacket`] beyond the end.
@@ -66,6 +66,14 @@ pub trait Packet {
     fn shrink(&mut self, gap: Gap, bytes: usize) -> Result<(), DropReason>;
     /// Cuts the packet off behind so many bytes.
     fn trim(&mut self, length: usize) -> Result<(), DropReason>;
+    /// Parses the packet into [`Work::parsed`]; `false` where it is no IP. Here, so that a platform can
+    /// keep it apart: it is what the kernel's verifier takes longest for.
+    #[inline(always)]
+    fn parse(&self, work: &mut Work) -> Result<bool, DropReason> {
+        let Some(parsed) = crate::parse::parse(self)? else { return Ok(false) };
+        work.parsed = parsed;
+        Ok(true)
+    }
     /// Copies a value in.
     fn store<T: Pod>(&mut self, at: At, value: T) -> Result<(), DropReason>;
     /// Mends the transport checksum at this offset after addresses or ports have changed.

@@ -19,52 +19,80 @@ use crate::service::Forwarding;
 /// How many ports are tried.
 pub const TRIES: u32 = 128;
 
-/// Settles the source port of the connection in `work.half`, so that its reply tuple is its own;
-/// `false` where the packet needs no connection, since it was translated here and has come round by the
-/// stack.
+/// How many of them in one go. The kernel's verifier follows each try of a loop, so there the search goes on
+/// in another run of the stage.
+const BATCH: u32 = 16;
+
+/// What came of a search for a source port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Search {
+    /// The connection in `work.half` has a reply tuple of its own.
+    Settled,
+    /// The packet needs no connection: it was translated here and has come round by the stack.
+    CameRound,
+    /// Nothing was found yet.
+    GoesOn,
+}
+
+/// Settles the source port of the connection in `work.half`, so that its reply tuple is its own. A
+/// search begins where [`Work::tries`] is 0.
 #[inline(never)]
-pub fn reserve<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<bool, DropReason> {
-    let mut key = 0;
-    let mut port = work.half.to.source_port;
-    let mut tries = 0;
-    if is_ours(node, work)
-        && work.half.to.source != work.parsed.tuple.source
-        && !may_keep(node, work, port)
-    {
-        key = node.host.random();
-        tries = 1;
-        port = draw(node, work, key, tries);
-    }
-    while tries < TRIES {
-        work.half.to.source_port = port;
-        work.twin_key = work.half.twin_key(&work.parsed.tuple);
-        let reserved = tries > 0 && is_ours(node, work) && is_reserved(node, port);
-        if !reserved && is_free(node, work) {
-            break;
-        }
-        if tries == 0 {
+pub fn reserve<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<Search, DropReason> {
+    if work.tries == 0 {
+        let port = work.parsed.tuple.source_port;
+        let leaves = is_ours(node, work) && work.half.to.source != work.parsed.tuple.source;
+        if !leaves || may_keep(node, work, port) {
+            try_port(work, port);
+            if is_free(node, work) {
+                return settle(work);
+            }
             if came_round(node, work) {
-                return Ok(false);
+                return Ok(Search::CameRound);
             }
             if work.half.is_direct() {
                 return Err(DropReason::ConntrackTupleConflict);
             }
             share(node, work)?;
-            key = node.host.random();
         }
-        tries = tries.wrapping_add(1);
-        port = draw(node, work, key, tries);
+        work.draw = node.host.random();
+        work.tries = 1;
     }
-    if tries >= TRIES {
-        return Err(DropReason::NoMappingForNat);
+    search(node, work)
+}
+
+/// Tries drawn ports.
+#[inline(never)]
+fn search<M: Maps>(node: &Node<M>, work: &mut Work) -> Result<Search, DropReason> {
+    let ours = is_ours(node, work);
+    for _ in 0..BATCH {
+        if work.tries >= TRIES {
+            return Err(DropReason::NoMappingForNat);
+        }
+        let port = draw(node, work, work.draw, work.tries);
+        work.tries = work.tries.wrapping_add(1);
+        try_port(work, port);
+        if !(ours && is_reserved(node, port)) && is_free(node, work) {
+            return settle(work);
+        }
     }
+    Ok(Search::GoesOn)
+}
+
+#[inline(always)]
+fn try_port(work: &mut Work, port: Be16) {
+    work.half.to.source_port = port;
+    work.twin_key = work.half.twin_key(&work.parsed.tuple);
+}
+
+#[inline(always)]
+fn settle(work: &mut Work) -> Result<Search, DropReason> {
     if matches!(work.parsed.transport, Transport::Sctp) && changes_port(work) {
         return Err(DropReason::ChecksumCannotFollow);
     }
     if !work.half.is_direct() {
         work.half.settle(&work.parsed.tuple);
     }
-    Ok(true)
+    Ok(Search::Settled)
 }
 
 /// Whether the stack has the packet from this node, whose reply tuple it then is that is taken. Not so

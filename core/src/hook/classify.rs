@@ -6,7 +6,7 @@ use super::unwrap;
 use crate::address::Address;
 use crate::drop_reason::DropReason;
 use crate::fragment::{Datagram, Ports};
-use crate::parse::{Parsed, Part, Transport, parse};
+use crate::parse::{Parsed, Part, Transport};
 use crate::seam::{Lookup, Maps, Node, Packet, Put, Table};
 use crate::select::{exit_to, is_frontend_address};
 use crate::translate::hop;
@@ -73,11 +73,9 @@ fn is_echo_to_frontend<M: Maps>(node: &Node<M>, work: &Work) -> bool {
 }
 
 /// Parses the packet into `work`; `false` where it is no IP.
-#[inline(never)]
+#[inline(always)]
 pub(super) fn parse_again<P: Packet>(packet: &P, work: &mut Work) -> Result<bool, DropReason> {
-    let Some(parsed) = parse(packet)? else { return Ok(false) };
-    work.parsed = parsed;
-    Ok(true)
+    packet.parse(work)
 }
 
 /// Remembers the ports of a datagram of which this is the first fragment. Where there is no room the

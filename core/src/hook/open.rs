@@ -8,7 +8,7 @@ use crate::conntrack;
 use crate::drop_reason::DropReason;
 use crate::seam::{Host, InsertError, Maps, Metric, Node, Packet};
 use crate::select::{Selected, select};
-use crate::snat;
+use crate::snat::{self, Search};
 use crate::wire::tcp;
 
 /// The stage that chooses.
@@ -30,11 +30,12 @@ pub(super) fn open<P: Packet, M: Maps>(
     }
     check_hop(work, work.half.exit())?;
     work.races = 0;
+    work.tries = 0;
     Ok(Stage::Reserve)
 }
 
 /// How often another CPU may take the reply tuple that was free a moment ago.
-const RACES: u32 = 3;
+const RACES: u32 = 2;
 
 /// The stage that settles the tuples and writes the connection.
 #[inline(always)]
@@ -43,8 +44,10 @@ pub(super) fn reserve<P: Packet, M: Maps>(
     node: &mut Node<M>,
     work: &mut Work,
 ) -> Result<Stage, DropReason> {
-    if !snat::reserve(node, work)? {
-        return pass_on(packet, node, work);
+    match snat::reserve(node, work)? {
+        Search::Settled => {}
+        Search::CameRound => return pass_on(packet, node, work),
+        Search::GoesOn => return Ok(Stage::Reserve),
     }
     wrap::check(node, work, wrap::telling(&work.half, work))?;
     match conntrack::open(&mut node.conntrack, work) {
@@ -56,6 +59,7 @@ pub(super) fn reserve<P: Packet, M: Maps>(
         Err(InsertError::Exists) if work.races >= RACES => Err(DropReason::ConntrackTupleConflict),
         Err(InsertError::Exists) => {
             work.races = work.races.wrapping_add(1);
+            work.tries = 0;
             Ok(Stage::Reserve)
         }
     }

@@ -144,6 +144,10 @@ pub struct Work {
     pub mtu: u32,
     /// How often another CPU took the reply tuple.
     pub races: u32,
+    /// How many source ports were tried, the opener's own among them.
+    pub tries: u32,
+    /// What the ports that are tried are drawn with.
+    pub draw: u32,
     /// How long the packet is on the wire, in bytes from the IP header on: that of the longest piece where
     /// it will be cut into several. Set, with the next two, for packets from outside.
     pub size: u32,
@@ -176,6 +180,8 @@ impl Default for Work {
             reason: DropReason::InvalidPacket,
             mtu: 0,
             races: 0,
+            tries: 0,
+            draw: 0,
             size: 0,
             total: 0,
             crammed: false,
@@ -243,7 +249,7 @@ pub fn run<P: Packet, M: Maps>(
 }
 
 /// More stages than any packet goes through.
-const MAX_STAGES: usize = 12;
+const MAX_STAGES: usize = 48;
 
 /// Every stage from the one that [`Work::next`] names.
 #[inline(never)]

@@ -13,9 +13,13 @@ use twinpath_core::bytes::Pod;
 use twinpath_core::checksum::{Delta, Fix};
 use twinpath_core::conntrack::LinkCache;
 use twinpath_core::drop_reason::DropReason;
-use twinpath_core::seam::{At, Gap, Packet, Tunnel};
+use twinpath_core::hook::Work;
+use twinpath_core::parse::parse;
+use twinpath_core::seam::{At, Gap, Packet, Room, Tunnel};
 use twinpath_core::tuple::Tuple;
 use twinpath_core::verdict::{Decision, IfIndex};
+
+use crate::maps::WorkRoom;
 use twinpath_core::wire::ethernet;
 
 /// The kernel's socket buffer. Packet pointers are taken anew for every access, because helpers make
@@ -136,6 +140,28 @@ fn wrap(skb: *mut __sk_buff, tunnel: Tunnel, bytes: i32) -> Result<(), DropReaso
     adjust_with(skb, BPF_ADJ_ROOM_MAC, bytes, flags)
 }
 
+/// Not IP.
+const FOREIGN: u32 = 0;
+/// Parsed. Larger numbers are 256 and a drop reason.
+const PARSED: u32 = 1;
+
+/// Parses a packet into the slow road's room. Exported, which makes it a function that the kernel's verifier
+/// checks by itself (Linux 5.6, "global functions").
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn parse_skb(skb: *mut __sk_buff) -> u32 {
+    let mut room = WorkRoom;
+    let Some(work) = room.work() else { return FOREIGN };
+    match parse(&Skb(skb)) {
+        Ok(Some(parsed)) => {
+            work.parsed = parsed;
+            PARSED
+        }
+        Ok(None) => FOREIGN,
+        Err(reason) => 256 | reason as u32,
+    }
+}
+
 impl Packet for Skb {
     #[inline(always)]
     fn length(&self) -> usize {
@@ -158,6 +184,19 @@ impl Packet for Skb {
         // SAFETY: as in `load`.
         unsafe { start.cast::<T>().write(value) };
         Ok(())
+    }
+
+    /// Apart, so that the verifier looks at it once and not wherever it is called.
+    #[inline(always)]
+    fn parse(&self, _: &mut Work) -> Result<bool, DropReason> {
+        match parse_skb(self.0) {
+            FOREIGN => Ok(false),
+            PARSED => Ok(true),
+            reason => {
+                Err(DropReason::from_number((reason & 0xff) as u8)
+                    .unwrap_or(DropReason::InvalidPacket))
+            }
+        }
     }
 
     /// The kernel finds the neighbour when it sends the packet.
