@@ -295,22 +295,22 @@ pub fn open<T: Table<Tuple, Flow>>(table: &mut T, work: &mut Work) -> Result<(),
     let exit = half.exit();
     *twin_key = half.twin_key(key);
     half.turn(key, arrival.back);
-    match table.insert(twin_key, half, Put::New) {
-        Ok(()) => {}
-        Err(InsertError::Full) => return Err(InsertError::Full),
-        Err(InsertError::Exists) => {
-            let owner = find(table, twin_key).ok_or(InsertError::Full)?;
-            if !is_pair(owner, twin_key, half, key) {
-                if !gives_way(owner, parsed, arrival.now) {
-                    half.turn(twin_key, exit);
-                    return Err(InsertError::Exists);
-                }
-                close(table, twin_key);
+    let claimed = match table.insert(twin_key, half, Put::New) {
+        Err(InsertError::Exists) => match find(table, twin_key) {
+            Some(owner) if is_pair(owner, twin_key, half, key) => {
+                table.insert(twin_key, half, Put::Any)
             }
-            table.insert(twin_key, half, Put::Any)?;
-        }
-    }
+            Some(owner) if gives_way(owner, parsed, arrival.now) => {
+                close(table, twin_key);
+                table.insert(twin_key, half, Put::Any)
+            }
+            Some(_) => Err(InsertError::Exists),
+            None => Err(InsertError::Full),
+        },
+        claimed => claimed,
+    };
     half.turn(twin_key, exit);
+    claimed?;
     if let Err(error) = table.insert(key, half, Put::Any) {
         table.remove(twin_key);
         return Err(error);
