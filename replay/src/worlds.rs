@@ -17,6 +17,7 @@ use twinpath_sim::engine::{Engine, NodeIndex, SimEngine};
 use twinpath_sim::frame::Frame;
 use twinpath_sim::node::Limits;
 use twinpath_sim::topology::{PodIndex, Topology};
+pub use twinpath_sim::world::Sender;
 use twinpath_sim::world::{ModelWorld, World, WorldError};
 
 /// A world's name on the command line.
@@ -39,15 +40,6 @@ impl Kind {
             Self::Veth => "veth",
         }
     }
-}
-
-/// Who sends a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sender {
-    /// A pod, by its device.
-    Pod(PodIndex),
-    /// A node itself.
-    Node(NodeIndex),
 }
 
 /// What a replay needs of a world.
@@ -174,6 +166,7 @@ impl<E: Engine> Stage for ModelWorld<E> {
         match sender {
             Sender::Pod(pod) => self.cluster.send(pod, frame, watch),
             Sender::Node(node) => self.cluster.send_from_node(node, frame, watch),
+            Sender::Client(client) => self.cluster.send_from_client(client, frame, watch),
         }
         .map(Some)
         .map_err(failed)

@@ -57,7 +57,7 @@ fn a_table_of_every_kind_of_packet() {
 7      0.006000    TRANSLATED  10.244.9.9:5000 > 10.96.0.7:7 udp             default/echo          dst 10.244.2.13:7007  ct NEW
 8      0.007000    TRANSLATED  10.244.2.13:7007 > 10.244.9.9:5000 udp        default/echo          src 10.96.0.7:7  ct REPLY
 9      0.008000    DROPPED     10.244.1.10:5000 > 10.244.2.11:9 udp          -                     TTL_EXCEEDED
-10     0.009000    FORWARDED   10.244.1.10 > 10.244.2.11 icmp                -                     -
+10     0.009000    FORWARDED   10.244.1.10 > 10.244.2.11 icmp                -                     ct NEW
 11     0.010000    FORWARDED   ethertype 0x0806                              -                     -
 12     0.011000    DROPPED     unreadable                                    -                     CT_TRUNCATED_OR_INVALID_HEADER
 

@@ -15,7 +15,8 @@ use twinpath_core::wire::{ethernet, ipv4, ipv6};
 
 use crate::engine::{Engine, NodeIndex};
 use crate::frame::Frame;
-use crate::topology::{Mac, Owner, PodIndex, Topology, UPLINK};
+use crate::outside::{cross, length};
+use crate::topology::{ClientIndex, Mac, Neighbour, Owner, PodIndex, Topology, UPLINK};
 
 /// A place where a packet can be seen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
@@ -28,8 +29,26 @@ pub enum Place {
     PodIn(PodIndex),
     /// In the stack of this node, for the node itself.
     Host(NodeIndex),
-    /// Leaving this node for an address outside the cluster.
+    /// Leaving this node for an address outside the cluster, where there is no router.
     Outside(NodeIndex),
+    /// On the link, as the router sent it to this node.
+    FromRouter(NodeIndex),
+    /// In the router.
+    Router,
+    /// Leaving a client outside, as the client sent it.
+    ClientOut(ClientIndex),
+    /// Reaching a client outside.
+    ClientIn(ClientIndex),
+}
+
+impl Place {
+    /// Whether a packet goes no further from here.
+    pub const fn is_end(self) -> bool {
+        matches!(
+            self,
+            Self::PodIn(_) | Self::Host(_) | Self::Outside(_) | Self::Router | Self::ClientIn(_)
+        )
+    }
 }
 
 /// What became of a packet.
@@ -39,11 +58,20 @@ pub enum Fate {
     Arrived(Place),
     /// A hook dropped it.
     Dropped(NodeIndex, Hook, DropReason),
-    /// A node's stack dropped it, having no hop left to take.
-    Expired(NodeIndex),
-    /// A node's stack dropped it, the checksum of its IPv4 header being wrong.
-    Refused(NodeIndex),
+    /// A stack dropped it, having no hop left to take: that of a node, or the router's.
+    Expired(Place),
+    /// A stack dropped it, the checksum of its IPv4 header being wrong.
+    Refused(Place),
+    /// It was too long to go on from here, and nobody was told.
+    TooBig(Place),
+    /// Nobody here knows the way to its destination.
+    NoRoute(Place),
+    /// It was going round in circles, of which this node is part.
+    Looped(NodeIndex),
 }
+
+/// More hooks than any packet meets that gets anywhere.
+const MAX_HOOKS: u32 = 64;
 
 /// Sees a packet on its way.
 pub trait Watch {
@@ -102,6 +130,32 @@ impl<E: Engine> Cluster<E> {
             Some(Owner::Node(own)) if own == node => return Ok(Fate::Arrived(host)),
             owner => self.route(node, owner, frame, watch),
         };
+        self.go_on(step, frame, watch)
+    }
+
+    /// A client outside sends a packet. Its link addresses become those of the client's device and the
+    /// router's.
+    #[inline(never)]
+    pub fn send_from_client<W: Watch>(
+        &mut self,
+        client: ClientIndex,
+        frame: &mut Frame,
+        watch: &mut W,
+    ) -> Result<Fate, E::Error> {
+        let place = Place::ClientOut(client);
+        let Some(info) = self.topology.clients.get(client) else { return Ok(Fate::Arrived(place)) };
+        set_macs(frame, info.gateway, info.mac);
+        watch.at(place, frame);
+        let step = cross(&self.topology, frame, watch);
+        self.go_on(step, frame, watch)
+    }
+
+    fn go_on<W: Watch>(
+        &mut self,
+        step: Step,
+        frame: &mut Frame,
+        watch: &mut W,
+    ) -> Result<Fate, E::Error> {
         match step {
             Step::Hook(node, hook, device) => self.hook(node, hook, device, frame, watch),
             Step::End(fate) => Ok(fate),
@@ -120,14 +174,18 @@ impl<E: Engine> Cluster<E> {
         frame: &mut Frame,
         watch: &mut W,
     ) -> Result<Fate, E::Error> {
-        loop {
+        for _ in 0..MAX_HOOKS {
             let decision = self.engine.run(node, hook, device, frame)?;
             watch.decided(node, hook, &decision);
             let step = match decision.verdict() {
                 Verdict::Drop(reason) => Step::End(Fate::Dropped(node, hook, reason)),
                 Verdict::Reject(_) | Verdict::Answer => self.back(node, hook, device, frame, watch),
-                // The kernel's bpf_redirect_peer leaves the link addresses as they came.
-                Verdict::Deliver(device) => Step::End(self.deliver(node, device, frame, watch)),
+                Verdict::Deliver(device) => {
+                    if matches!(hook, Hook::ToNetdev) {
+                        self.resolve(node, device, frame);
+                    }
+                    Step::End(self.deliver(node, device, frame, watch))
+                }
                 Verdict::Forward(_) => self.wire(node, frame, watch),
                 Verdict::Pass => match hook {
                     Hook::ToPod => Step::End(self.deliver(node, device, frame, watch)),
@@ -141,34 +199,57 @@ impl<E: Engine> Cluster<E> {
                 Step::End(fate) => return Ok(fate),
             };
         }
+        Ok(Fate::Looped(node))
     }
 
-    /// An answer goes back by the way the packet came: on the link, to the node that sent it.
+    /// An answer goes back by the way the packet came, with the link addresses that it has.
+    #[cold]
     fn back<W: Watch>(
         &self,
         node: NodeIndex,
         hook: Hook,
         device: IfIndex,
-        frame: &Frame,
+        frame: &mut Frame,
         watch: &mut W,
     ) -> Step {
         match hook {
-            Hook::FromPod => Step::End(self.deliver(node, device, frame, watch)),
-            Hook::ToPod | Hook::ToNetdev => Step::End(arrive(Place::Host(node), frame, watch)),
-            Hook::FromNetdev | Hook::Xdp => {
-                let to = frame.bytes.get(..6);
-                match self.topology.nodes.iter().position(|info| to == Some(&info.mac[..])) {
-                    Some(sender) if sender != node => {
-                        watch.at(Place::Wire(node), frame);
-                        Step::Hook(sender, Hook::FromNetdev, UPLINK)
-                    }
-                    _ => Step::End(arrive(Place::Outside(node), frame, watch)),
-                }
+            // Where packets are marked, this one passes the hook on its way out.
+            Hook::FromPod if self.topology.attached.to_netdev => {
+                Step::End(self.deliver(node, device, frame, watch))
             }
+            Hook::FromPod => Step::Hook(node, Hook::ToPod, device),
+            // The device seems to receive it (`BPF_F_INGRESS`).
+            Hook::ToPod => Step::Hook(node, Hook::FromPod, device),
+            Hook::ToNetdev => Step::Hook(node, Hook::FromNetdev, UPLINK),
+            Hook::FromNetdev | Hook::Xdp => self.link(node, frame, watch),
         }
     }
 
-    /// A packet enters the pod behind a device.
+    /// A packet is on the link between the nodes as it is: whose link address it has receives it.
+    #[cold]
+    fn link<W: Watch>(&self, node: NodeIndex, frame: &mut Frame, watch: &mut W) -> Step {
+        let to = frame.bytes.first_chunk::<6>().and_then(|mac| self.topology.neighbour(*mac));
+        let Some(to) = to else {
+            return Step::End(arrive(Place::Outside(node), frame, watch));
+        };
+        watch.at(Place::Wire(node), frame);
+        match to {
+            Neighbour::Node(next) => enter(&self.topology, next),
+            Neighbour::Router => cross(&self.topology, frame, watch),
+        }
+    }
+
+    /// The stack writes the link addresses towards the pod behind a device.
+    #[cold]
+    fn resolve(&self, node: NodeIndex, device: IfIndex, frame: &mut Frame) {
+        let pod = self.topology.pod_behind(node, device);
+        if let Some(info) = pod.and_then(|pod| self.topology.pods.get(pod)) {
+            set_macs(frame, info.mac, info.gateway);
+        }
+    }
+
+    /// A packet enters the pod behind a device. Its link addresses stay as they are, as the kernel's
+    /// `bpf_redirect_peer` leaves them.
     #[inline(always)]
     fn deliver<W: Watch>(
         &self,
@@ -199,10 +280,10 @@ impl<E: Engine> Cluster<E> {
             return Step::End(arrive(host, frame, watch));
         }
         if !is_header_right(frame, &parsed) {
-            return Step::End(Fate::Refused(node));
+            return Step::End(Fate::Refused(host));
         }
         if parsed.ttl <= 1 {
-            return Step::End(Fate::Expired(node));
+            return Step::End(Fate::Expired(host));
         }
         take_off_padding(frame, &parsed);
         take_hop(frame, parsed.l3, parsed.tuple.is_v4(), parsed.ttl, parsed.checksum);
@@ -223,11 +304,20 @@ impl<E: Engine> Cluster<E> {
                     set_macs(frame, info.mac, info.gateway);
                     Step::Hook(node, Hook::ToPod, info.device)
                 }
-                _ => self.wire(node, frame, watch),
+                _ => self.leave(node, frame, watch),
             },
-            Some(Owner::Node(_)) => self.wire(node, frame, watch),
+            Some(_) => self.leave(node, frame, watch),
+            None if self.topology.router.is_some() => self.leave(node, frame, watch),
             None => Step::End(arrive(Place::Outside(node), frame, watch)),
         }
+    }
+
+    /// The stack sends a packet by the device that faces the others.
+    fn leave<W: Watch>(&self, node: NodeIndex, frame: &mut Frame, watch: &mut W) -> Step {
+        if self.topology.attached.to_netdev {
+            return Step::Hook(node, Hook::ToNetdev, UPLINK);
+        }
+        self.wire(node, frame, watch)
     }
 
     /// A packet leaves a node by the device that faces the others.
@@ -237,10 +327,13 @@ impl<E: Engine> Cluster<E> {
         let next = match owner {
             Some(Owner::Pod(pod)) => self.topology.pods.get(pod).map(|info| info.node),
             Some(Owner::Node(other)) => Some(other),
-            None => None,
+            Some(Owner::Client(_) | Owner::Router) | None => None,
         };
+        if self.topology.mtu != 0 && self.is_too_long(frame) {
+            return Step::End(Fate::TooBig(Place::Wire(node)));
+        }
         let Some(next) = next.filter(|next| *next != node) else {
-            return Step::End(arrive(Place::Outside(node), frame, watch));
+            return self.out(node, frame, watch);
         };
         if let (Some(from), Some(to)) =
             (self.topology.nodes.get(node), self.topology.nodes.get(next))
@@ -248,12 +341,39 @@ impl<E: Engine> Cluster<E> {
             set_macs(frame, to.mac, from.mac);
         }
         watch.at(Place::Wire(node), frame);
-        Step::Hook(next, Hook::FromNetdev, UPLINK)
+        enter(&self.topology, next)
+    }
+
+    /// A packet leaves a node for the router.
+    #[inline(never)]
+    fn out<W: Watch>(&self, node: NodeIndex, frame: &mut Frame, watch: &mut W) -> Step {
+        let (Some(router), Some(info)) = (&self.topology.router, self.topology.nodes.get(node))
+        else {
+            return Step::End(arrive(Place::Outside(node), frame, watch));
+        };
+        set_macs(frame, router.mac, info.mac);
+        watch.at(Place::Wire(node), frame);
+        cross(&self.topology, frame, watch)
+    }
+
+    #[cold]
+    fn is_too_long(&self, frame: &Frame) -> bool {
+        match parse(frame) {
+            Ok(Some(parsed)) => length(frame, &parsed) > self.topology.mtu as usize,
+            _ => false,
+        }
     }
 }
 
+/// A packet reaches the uplink of a node.
+#[inline(always)]
+pub(crate) const fn enter(topology: &Topology, node: NodeIndex) -> Step {
+    let hook = if topology.attached.xdp { Hook::Xdp } else { Hook::FromNetdev };
+    Step::Hook(node, hook, UPLINK)
+}
+
 /// Where a packet comes next.
-enum Step {
+pub(crate) enum Step {
     /// To this hook of this node, by this device.
     Hook(NodeIndex, Hook, IfIndex),
     /// Nowhere.
@@ -261,13 +381,13 @@ enum Step {
 }
 
 #[inline(always)]
-fn arrive<W: Watch>(place: Place, frame: &Frame, watch: &mut W) -> Fate {
+pub(crate) fn arrive<W: Watch>(place: Place, frame: &Frame, watch: &mut W) -> Fate {
     watch.at(place, frame);
     Fate::Arrived(place)
 }
 
 #[inline(always)]
-fn set_macs(frame: &mut Frame, destination: Mac, source: Mac) {
+pub(crate) fn set_macs(frame: &mut Frame, destination: Mac, source: Mac) {
     if let Some(macs) = frame.bytes.get_mut(..12) {
         macs[..6].copy_from_slice(&destination);
         macs[6..].copy_from_slice(&source);
@@ -275,7 +395,7 @@ fn set_macs(frame: &mut Frame, destination: Mac, source: Mac) {
 }
 
 /// Whether the checksum of an IPv4 header is right. Hooks leave it as wrong as it came; stacks look.
-fn is_header_right(frame: &Frame, parsed: &Parsed) -> bool {
+pub(crate) fn is_header_right(frame: &Frame, parsed: &Parsed) -> bool {
     if !parsed.tuple.is_v4() {
         return true;
     }
@@ -285,7 +405,7 @@ fn is_header_right(frame: &Frame, parsed: &Parsed) -> bool {
 }
 
 /// Takes off what stands behind the IP packet in its frame, as stacks do on receipt.
-fn take_off_padding(frame: &mut Frame, parsed: &Parsed) {
+pub(crate) fn take_off_padding(frame: &mut Frame, parsed: &Parsed) {
     let length = if parsed.tuple.is_v4() {
         frame.load(parsed.l3).map_or(0, |header: ipv4::Header| header.total_length.get().into())
     } else {
@@ -315,7 +435,7 @@ fn destination(frame: &Frame) -> Option<Address> {
 }
 
 /// One hop less, as the stack's forwarding takes it.
-fn take_hop(frame: &mut Frame, l3: At, is_v4: bool, ttl: u8, checksum: Be16) {
+pub(crate) fn take_hop(frame: &mut Frame, l3: At, is_v4: bool, ttl: u8, checksum: Be16) {
     let less = ttl.saturating_sub(1);
     // The parser has seen the whole header, so the stores cannot fail.
     if is_v4 {

@@ -9,6 +9,7 @@
 //! | what runs a hook: the simulator here, loaded programs elsewhere | [`engine`] |
 //! | nodes, pods and what lies between | [`topology`] |
 //! | a packet's way through a cluster | [`cluster`] |
+//! | the router outside, and its ICMP errors | [`outside`] |
 //! | worlds behind one trait | [`world`] |
 #![deny(unsafe_code)]
 #![deny(missing_docs)]
@@ -18,5 +19,6 @@ pub mod engine;
 pub mod frame;
 pub mod map;
 pub mod node;
+pub mod outside;
 pub mod topology;
 pub mod world;

@@ -1,9 +1,11 @@
 //! Nodes, pods, and the devices and link addresses that connect them.
 //!
 //! Every node has one device that faces the others, all on one link, and a pair of devices per pod.
-//! Numbers and link addresses follow from the order of nodes and pods, so that a run can be repeated
-//! and a world of real devices can be given the same ones.
+//! Where there is a router, it is on that link, too, and clients outside the cluster are behind it.
+//! Numbers and link addresses follow from the order of nodes, pods and clients, so that a run can be
+//! repeated and a world of real devices can be given the same ones.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use twinpath_control::model::{Pod, State};
@@ -17,6 +19,9 @@ use crate::map::WordMap;
 
 /// A pod's number, in the order of a topology's pods.
 pub type PodIndex = usize;
+
+/// The number of a client outside, in the order of a topology's clients.
+pub type ClientIndex = usize;
 
 /// A link address.
 pub type Mac = [u8; 6];
@@ -55,6 +60,44 @@ pub struct PodInfo {
     pub gateway: Mac,
 }
 
+/// A client outside the cluster.
+#[derive(Clone, Debug)]
+pub struct ClientInfo {
+    /// Its name.
+    pub name: String,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// The link address of its device.
+    pub mac: Mac,
+    /// The link address of the router's device towards it.
+    pub gateway: Mac,
+    /// The largest IP packet that the router can send it, in bytes; 0 for no limit.
+    pub mtu: u32,
+}
+
+/// The way out of the cluster. It knows the nodes, the clients, and where it was told.
+#[derive(Clone, Debug)]
+pub struct Router {
+    /// Its addresses, from which its ICMP errors come: one per family at most.
+    pub addresses: Vec<IpAddr>,
+    /// The link address of its device towards the nodes.
+    pub mac: Mac,
+    /// Whether it also knows on which node each pod is.
+    pub knows_pods: bool,
+    /// Addresses that are a node's for the network alone, such as those of load balancers.
+    pub routes: BTreeMap<Address, NodeIndex>,
+}
+
+/// Which hooks there are beside those that every node has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Attached {
+    /// [`Hook::Xdp`](twinpath_core::hook::Hook::Xdp) at uplinks.
+    pub xdp: bool,
+    /// [`Hook::ToNetdev`](twinpath_core::hook::Hook::ToNetdev) at uplinks. Only where a node's
+    /// configuration has a mark: without one, it would look again at what other hooks are done with.
+    pub to_netdev: bool,
+}
+
 /// What an address belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Owner {
@@ -62,6 +105,19 @@ pub enum Owner {
     Pod(PodIndex),
     /// A node itself.
     Node(NodeIndex),
+    /// A client outside the cluster.
+    Client(ClientIndex),
+    /// The router.
+    Router,
+}
+
+/// Who is on the link between the nodes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Neighbour {
+    /// A node.
+    Node(NodeIndex),
+    /// The router.
+    Router,
 }
 
 /// Owners by address. IPv4 has a map of its own, since every packet between nodes is looked up and
@@ -94,6 +150,14 @@ pub struct Topology {
     pub nodes: Vec<NodeInfo>,
     /// The pods, by node and name.
     pub pods: Vec<PodInfo>,
+    /// The clients outside the cluster.
+    pub clients: Vec<ClientInfo>,
+    /// The way out of the cluster; without one, what leaves it is gone.
+    pub router: Option<Router>,
+    /// The largest IP packet on the link between the nodes, in bytes; 0 for no limit.
+    pub mtu: u32,
+    /// The hooks that not every node has.
+    pub attached: Attached,
     owners: Owners,
     devices: Vec<Vec<PodIndex>>,
 }
@@ -108,7 +172,7 @@ impl Topology {
             for address in node.all_addresses() {
                 topology.owners.insert(address.into(), Owner::Node(index));
             }
-            let mac = mac(3, index);
+            let mac = mac(NODES, index);
             topology.nodes.push(NodeInfo {
                 name: name.clone(),
                 addresses: node.addresses.clone(),
@@ -145,6 +209,42 @@ impl Topology {
         index
     }
 
+    /// Puts a router with these addresses on the link between the nodes.
+    pub fn add_router(&mut self, addresses: Vec<IpAddr>) -> &mut Router {
+        for address in &addresses {
+            self.owners.insert((*address).into(), Owner::Router);
+        }
+        self.router.insert(Router {
+            addresses,
+            mac: mac(ROUTER, 0),
+            knows_pods: false,
+            routes: BTreeMap::new(),
+        })
+    }
+
+    /// Adds a client behind the router, over a link that takes IP packets of so many bytes; 0 for no
+    /// limit.
+    pub fn add_client(&mut self, name: String, addresses: Vec<IpAddr>, mtu: u32) -> ClientIndex {
+        let index = self.clients.len();
+        for address in &addresses {
+            self.owners.insert((*address).into(), Owner::Client(index));
+        }
+        let (mac, gateway) = (mac(5, index), mac(6, index));
+        self.clients.push(ClientInfo { name, addresses, mac, gateway, mtu });
+        index
+    }
+
+    /// Who has a link address on the link between the nodes.
+    pub fn neighbour(&self, address: Mac) -> Option<Neighbour> {
+        let [0x02, 0x74, kind, a, b, c] = address else { return None };
+        let index = u32::from_be_bytes([0, a, b, c]) as usize;
+        match kind {
+            NODES if index < self.nodes.len() => Some(Neighbour::Node(index)),
+            ROUTER if self.router.is_some() => Some(Neighbour::Router),
+            _ => None,
+        }
+    }
+
     /// Gives a pod one more address.
     pub fn add_address(&mut self, pod: PodIndex, address: IpAddr) {
         if let Some(info) = self.pods.get_mut(pod) {
@@ -170,6 +270,20 @@ impl Topology {
     pub fn node(&self, name: &str) -> Option<NodeIndex> {
         self.nodes.iter().position(|node| node.name == name)
     }
+
+    /// The number of a pod by `namespace/name`, or by its name alone where no other pod has it.
+    pub fn pod(&self, name: &str) -> Option<PodIndex> {
+        let full = self.pods.iter().position(|pod| pod.name.to_string() == name);
+        full.or_else(|| {
+            let mut same = self.pods.iter().enumerate().filter(|(_, pod)| pod.name.name == name);
+            same.next().filter(|_| same.next().is_none()).map(|(index, _)| index)
+        })
+    }
+
+    /// The number of a client by name.
+    pub fn client(&self, name: &str) -> Option<ClientIndex> {
+        self.clients.iter().position(|client| client.name == name)
+    }
 }
 
 impl Devices for Topology {
@@ -180,14 +294,22 @@ impl Devices for Topology {
                 let info = self.pods.get(index)?;
                 (self.nodes.get(info.node)?.name == node).then_some(info.device)
             }
-            Owner::Node(_) => None,
+            Owner::Node(_) | Owner::Client(_) | Owner::Router => None,
         }
     }
 
     fn uplink(&self, _node: &str) -> IfIndex {
         UPLINK
     }
+
+    fn mtu(&self, _node: &str) -> u32 {
+        self.mtu
+    }
 }
+
+/// The third byte of link addresses of nodes, and of the router, on the link between them.
+const NODES: u8 = 3;
+const ROUTER: u8 = 4;
 
 /// A locally administered address (IEEE 802, bit 1 of the first byte) for the `index`-th of a kind.
 const fn mac(kind: u8, index: usize) -> Mac {

@@ -17,7 +17,18 @@ use twinpath_core::verdict::Decision;
 use crate::cluster::{Cluster, Fate, Place, Watch};
 use crate::engine::{Engine, NodeIndex};
 use crate::frame::Frame;
-use crate::topology::{PodIndex, Topology};
+use crate::topology::{ClientIndex, PodIndex, Topology};
+
+/// Who sends a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// A pod, by its device.
+    Pod(PodIndex),
+    /// A node itself.
+    Node(NodeIndex),
+    /// A client outside the cluster.
+    Client(ClientIndex),
+}
 
 /// What a packet went through.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +37,8 @@ pub struct Trace {
     pub seen: Vec<(Place, Frame)>,
     /// What the hooks decided, in order; empty where a world cannot tell.
     pub decisions: Vec<(NodeIndex, Hook, Decision)>,
+    /// For each decision, how many places had seen the packet before.
+    pub decided_after: Vec<usize>,
     /// What became of it; `None` where a world cannot tell.
     pub fate: Option<Fate>,
 }
@@ -37,6 +50,7 @@ impl Watch for Trace {
 
     fn decided(&mut self, node: NodeIndex, hook: Hook, decision: &Decision) {
         self.decisions.push((node, hook, *decision));
+        self.decided_after.push(self.seen.len());
     }
 }
 
@@ -53,10 +67,16 @@ pub trait World {
     fn topology(&self) -> &Topology;
     /// Sets the time. A world of real time lets it pass.
     fn set_time(&mut self, now: Nanos) -> Result<(), WorldError>;
+    /// Somebody sends a packet.
+    fn send_from(&mut self, sender: Sender, frame: &Frame) -> Result<Trace, WorldError>;
     /// A pod sends a packet.
-    fn send(&mut self, pod: PodIndex, frame: &Frame) -> Result<Trace, WorldError>;
+    fn send(&mut self, pod: PodIndex, frame: &Frame) -> Result<Trace, WorldError> {
+        self.send_from(Sender::Pod(pod), frame)
+    }
     /// The conntrack table of a node, by key, IPv4 first.
     fn conntrack(&mut self, node: NodeIndex) -> Result<Vec<(Tuple, Flow)>, WorldError>;
+    /// Removes one conntrack half of a node, as an eviction would; whether it was there.
+    fn evict(&mut self, node: NodeIndex, key: &Tuple) -> Result<bool, WorldError>;
 }
 
 /// What went wrong with a world itself.
@@ -114,6 +134,22 @@ pub struct ModelWorld<E> {
     pub plan: Plan,
 }
 
+impl<E: Engine> Cluster<E> {
+    /// Somebody sends a packet.
+    pub fn send_from<W: Watch>(
+        &mut self,
+        sender: Sender,
+        frame: &mut Frame,
+        watch: &mut W,
+    ) -> Result<Fate, E::Error> {
+        match sender {
+            Sender::Pod(pod) => self.send(pod, frame, watch),
+            Sender::Node(node) => self.send_from_node(node, frame, watch),
+            Sender::Client(client) => self.send_from_client(client, frame, watch),
+        }
+    }
+}
+
 impl<E: Engine> ModelWorld<E> {
     /// A world with this name on the command line.
     pub fn new(name: &'static str, topology: Topology, engine: E, options: Options) -> Self {
@@ -152,11 +188,15 @@ impl<E: Engine> World for ModelWorld<E> {
         self.cluster.engine.set_time(now).map_err(failed)
     }
 
-    fn send(&mut self, pod: PodIndex, frame: &Frame) -> Result<Trace, WorldError> {
-        let mut trace = Trace::default();
-        let fate = self.cluster.send(pod, &mut frame.clone(), &mut trace).map_err(failed)?;
+    fn send_from(&mut self, sender: Sender, frame: &Frame) -> Result<Trace, WorldError> {
+        let (mut trace, mut frame) = (Trace::default(), frame.clone());
+        let fate = self.cluster.send_from(sender, &mut frame, &mut trace).map_err(failed)?;
         trace.fate = Some(fate);
         Ok(trace)
+    }
+
+    fn evict(&mut self, node: NodeIndex, key: &Tuple) -> Result<bool, WorldError> {
+        self.cluster.engine.evict(node, key).map_err(failed)
     }
 
     fn conntrack(&mut self, node: NodeIndex) -> Result<Vec<(Tuple, Flow)>, WorldError> {

@@ -291,10 +291,11 @@ impl<S: Stage> Replay<S> {
             Some(Owner::Pod(pod)) => return Ok(Sender::Pod(pod)),
             Some(Owner::Node(node)) if to_service => return self.stranger(node).map(Sender::Pod),
             Some(Owner::Node(node)) => return Ok(Sender::Node(node)),
-            None if address.is_link_scope() => {
+            Some(Owner::Client(client)) => return Ok(Sender::Client(client)),
+            Some(Owner::Router) | None if address.is_link_scope() => {
                 return self.stranger(self.at.node).map(Sender::Pod);
             }
-            None => {}
+            Some(Owner::Router) | None => {}
         }
         let address = (*address).into();
         let shared = if self.clients >= MAX_CLIENTS { self.last_client } else { None };

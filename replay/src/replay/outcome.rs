@@ -84,7 +84,10 @@ impl Outcome {
     pub(super) fn sent(&mut self, fate: Option<Fate>, role: Option<Role>, sender: Sender) {
         // Apart from the others, since most arrive.
         self.reason = match fate {
-            Some(Fate::Arrived(_)) | None => None,
+            // What arrived may be the answer that its sender was given instead.
+            Some(Fate::Arrived(_)) | None => {
+                self.made.as_ref().and_then(|made| made.decision.reason())
+            }
             Some(fate) => reason(fate),
         };
         let translated = self.made.as_ref().is_some_and(|made| made.decision.service != 0);
@@ -114,7 +117,9 @@ const fn reason(fate: Fate) -> Option<DropReason> {
         Fate::Dropped(_, _, reason) => Some(reason),
         Fate::Expired(_) => Some(DropReason::TtlExceeded),
         Fate::Refused(_) => Some(DropReason::InvalidPacket),
-        Fate::Arrived(_) => None,
+        Fate::TooBig(_) => Some(DropReason::FragmentationNeeded),
+        Fate::Looped(_) => Some(DropReason::TtlExceeded),
+        Fate::Arrived(_) | Fate::NoRoute(_) => None,
     }
 }
 
@@ -184,9 +189,10 @@ impl<W: Watch> Watch for Glance<'_, W> {
 
     #[inline(always)]
     fn decided(&mut self, node: NodeIndex, hook: Hook, decision: &Decision) {
-        let translates = |made: &Made| made.decision.service != 0;
+        let settles = |decision: &Decision| decision.service != 0 || decision.reason().is_some();
         if self.made.is_none()
-            || (decision.service != 0 && !self.made.as_ref().is_some_and(translates))
+            || (settles(decision)
+                && !self.made.as_ref().is_some_and(|made| settles(&made.decision)))
         {
             *self.made = Some(Made { node, hook, decision: *decision });
         }

@@ -64,8 +64,10 @@ impl Stages {
             let last = index + 1 == places.len();
             options.verdict = last.then_some(if dropped { SHOT } else { OK });
             options.direction = Some(match place {
-                Place::PodIn(_) | Place::Host(_) => Direction::Inbound,
-                Place::PodOut(_) | Place::Wire(_) | Place::Outside(_) => Direction::Outbound,
+                Place::PodIn(_) | Place::Host(_) | Place::Router | Place::ClientIn(_) => {
+                    Direction::Inbound
+                }
+                _ => Direction::Outbound,
             });
             let length = u32::try_from(frame.bytes.len()).unwrap_or(u32::MAX);
             self.writer.write(number, timestamp, &frame.bytes, length, &options)?;
@@ -115,11 +117,19 @@ fn name(place: Place, topology: &Topology) -> String {
         Some(info) => format!("{}/{}/{way}", node(info.node), info.name),
         None => format!("pod-{pod}/{way}"),
     };
+    let client = |client: usize, way: &str| match topology.clients.get(client) {
+        Some(info) => format!("{}/{way}", info.name),
+        None => format!("client-{client}/{way}"),
+    };
     match place {
         Place::PodOut(index) => pod(index, "out"),
         Place::PodIn(index) => pod(index, "in"),
         Place::Wire(index) => format!("{}/wire", node(index)),
         Place::Host(index) => format!("{}/host", node(index)),
         Place::Outside(index) => format!("{}/outside", node(index)),
+        Place::FromRouter(index) => format!("router/{}", node(index)),
+        Place::Router => "router/in".to_owned(),
+        Place::ClientOut(index) => client(index, "out"),
+        Place::ClientIn(index) => client(index, "in"),
     }
 }

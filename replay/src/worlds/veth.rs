@@ -92,11 +92,13 @@ impl VethStage {
         let topology = self.world.topology();
         match place {
             Place::PodOut(pod) => Some((topology.pods.get(pod)?.node, Hook::FromPod, tuple)),
+            Place::FromRouter(node) => Some((node, Hook::FromNetdev, tuple)),
             Place::Wire(_) => match topology.owner(&tuple.destination)? {
                 Owner::Pod(pod) => Some((topology.pods.get(pod)?.node, Hook::FromNetdev, tuple)),
                 Owner::Node(node) => Some((node, Hook::FromNetdev, tuple)),
+                Owner::Client(_) | Owner::Router => None,
             },
-            Place::PodIn(_) | Place::Host(_) | Place::Outside(_) => None,
+            _ => None,
         }
     }
 }
@@ -136,19 +138,17 @@ impl Stage for VethStage {
         frame: &mut Frame,
         watch: &mut W,
     ) -> Result<Option<Fate>, WorldError> {
-        let Sender::Pod(pod) = sender else {
-            return Err(WorldError::Environment(
-                "--world veth: a packet that a node itself sends; use --world sim".into(),
-            ));
+        let first = match sender {
+            Sender::Pod(pod) => self.next_hook(Place::PodOut(pod), frame),
+            Sender::Node(_) | Sender::Client(_) => None,
         };
-        let first = self.next_hook(Place::PodOut(pod), frame);
         let known = match first {
             Some((node, _, key)) => {
                 self.world.conntrack(node)?.iter().any(|(tuple, _)| *tuple == key)
             }
             None => false,
         };
-        let trace = self.world.send(pod, frame)?;
+        let trace = self.world.send_from(sender, frame)?;
         let mut last = None;
         for (place, seen) in &trace.seen {
             watch.at(*place, seen);
@@ -161,8 +161,8 @@ impl Stage for VethStage {
         if let Some((_, seen)) = trace.seen.last() {
             frame.clone_from(seen);
         }
-        if let Some((place @ (Place::PodIn(_) | Place::Host(_) | Place::Outside(_)), _)) =
-            trace.seen.last()
+        if let Some((place, _)) = trace.seen.last()
+            && place.is_end()
         {
             return Ok(Some(Fate::Arrived(*place)));
         }

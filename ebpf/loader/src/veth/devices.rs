@@ -7,7 +7,9 @@
 //! ```
 //!
 //! Numbers and link addresses are those of the [`Topology`]. More than two nodes, or one, are joined by
-//! a bridge in a namespace of its own. Every neighbour is entered beforehand, so that there is no
+//! a bridge in a namespace of its own, and so are nodes with a router. The router has a namespace, too,
+//! and a pair of devices per client outside, `client0` and on, whose other ends are `eth0` of the clients'
+//! namespaces. Every neighbour is entered beforehand, so that there is no
 //! packet that is not part of the traffic, and none is lost to a lookup.
 
 use std::ffi::CStr;
@@ -52,6 +54,10 @@ pub struct Namespaces {
     pub nodes: Vec<Namespace>,
     /// By pod.
     pub pods: Vec<Namespace>,
+    /// By client outside.
+    pub clients: Vec<Namespace>,
+    /// The router, if there is one.
+    pub router: Option<Namespace>,
     /// With the bridge, if there is one.
     _bridge: Option<Namespace>,
 }
@@ -105,13 +111,34 @@ impl Namespaces {
             pod.set(&EVERYWHERE)?;
             pods.push(pod);
         }
-        let mut all = Self { nodes, pods, _bridge: None };
+        let mut clients = Vec::new();
+        for _ in &topology.clients {
+            let client = Namespace::new()?;
+            client.set(&EVERYWHERE)?;
+            clients.push(client);
+        }
+        let router = match topology.router {
+            Some(_) => {
+                let router = Namespace::new()?;
+                router.set(&EVERYWHERE)?;
+                router.set(&NODE)?;
+                Some(router)
+            }
+            None => None,
+        };
+        let mut all = Self { nodes, pods, clients, router, _bridge: None };
         all._bridge = all.join_nodes(topology, stacks)?;
         for (index, node) in all.nodes.iter().enumerate() {
             node.ip(&all.node_commands(topology, index, stacks))?;
         }
         for (info, pod) in topology.pods.iter().zip(&all.pods) {
             pod.ip(&pod_commands(&info.addresses, info.gateway, stacks))?;
+        }
+        if let Some(router) = &all.router {
+            router.ip(&all.router_commands(topology, stacks))?;
+        }
+        for (info, client) in topology.clients.iter().zip(&all.clients) {
+            client.ip(&pod_commands(&info.addresses, info.gateway, stacks))?;
         }
         Ok(all)
     }
@@ -122,10 +149,12 @@ impl Namespaces {
         topology: &Topology,
         stacks: Stacks,
     ) -> Result<Option<Namespace>, NamespaceError> {
-        let mtu = stacks.mtu();
+        let mtu = uplink_mtu(topology, stacks);
         let end =
             |mac: Mac| format!("name {UPLINK_NAME} index {UPLINK} address {} mtu {mtu}", text(mac));
-        if let ([a, b], [here, there]) = (topology.nodes.as_slice(), self.nodes.as_slice()) {
+        if let ([a, b], [here, there], None) =
+            (topology.nodes.as_slice(), self.nodes.as_slice(), &self.router)
+        {
             let (a, b) = (end(a.mac), end(b.mac));
             here.ip(&format!("link add {a} type veth peer {b} netns {}\n", there.path()))?;
             return Ok(None);
@@ -134,17 +163,21 @@ impl Namespaces {
         bridge.set(&EVERYWHERE)?;
         let mut links = format!("link add name join mtu {mtu} type bridge\nlink set join up\n");
         let mut addresses = String::new();
-        for (index, (info, node)) in topology.nodes.iter().zip(&self.nodes).enumerate() {
-            // Nothing is learnt or flooded: a frame reaches the node that it is for, and no other.
+        let nodes = topology.nodes.iter().map(|info| info.mac).zip(&self.nodes).enumerate();
+        let nodes = nodes.map(|(index, (mac, node))| (format!("node{index}"), mac, node));
+        let router = topology.router.iter().map(|info| info.mac).zip(&self.router);
+        let router = router.map(|(mac, router)| ("router".to_owned(), mac, router));
+        for (port, mac, namespace) in nodes.chain(router) {
+            // Nothing is learnt or flooded: a frame reaches the one that it is for, and no other.
             let _ = writeln!(
                 links,
-                "link add name node{index} mtu {mtu} type veth peer {} netns {}\n\
-                 link set node{index} master join up\n\
-                 link set node{index} type bridge_slave learning off flood off mcast_flood off",
-                end(info.mac),
-                node.path(),
+                "link add name {port} mtu {mtu} type veth peer {} netns {}\n\
+                 link set {port} master join up\n\
+                 link set {port} type bridge_slave learning off flood off mcast_flood off",
+                end(mac),
+                namespace.path(),
             );
-            let _ = writeln!(addresses, "fdb add {} dev node{index} master static", text(info.mac));
+            let _ = writeln!(addresses, "fdb add {} dev {port} master static", text(mac));
         }
         bridge.ip(&links)?;
         bridge.bridge(&addresses)?;
@@ -198,8 +231,62 @@ impl Namespaces {
                 let _ = neighbour(&mut commands, address, mac, &device);
             }
         }
+        if let Some(router) = &topology.router {
+            for address in &router.addresses {
+                let _ = neighbour(&mut commands, address, router.mac, UPLINK_NAME);
+                let _ =
+                    writeln!(commands, "route add default via {address} dev {UPLINK_NAME} onlink");
+            }
+        }
         commands
     }
+
+    /// The commands that give the router its devices, addresses, routes and neighbours. It is silent
+    /// about what it knows no way to.
+    fn router_commands(&self, topology: &Topology, stacks: Stacks) -> String {
+        let mut commands = format!("link set lo up\nlink set {UPLINK_NAME} up\n");
+        let Some(router) = &topology.router else { return commands };
+        for address in &router.addresses {
+            let _ = writeln!(
+                commands,
+                "addr add {} dev {UPLINK_NAME} {}",
+                host(address),
+                nodad(address)
+            );
+        }
+        let _ = writeln!(commands, "route add blackhole default\n-6 route add blackhole default");
+        let known = topology.pods.iter().filter(|_| router.knows_pods);
+        let pods = known.flat_map(|info| info.addresses.iter().map(|ip| (*ip, info.node)));
+        let routes = router.routes.iter().map(|(address, node)| (IpAddr::from(*address), *node));
+        let nodes = topology.nodes.iter().enumerate();
+        let nodes = nodes.flat_map(|(node, info)| info.addresses.iter().map(move |ip| (*ip, node)));
+        for (address, node) in nodes.chain(pods).chain(routes) {
+            if let Some(info) = topology.nodes.get(node) {
+                let _ = neighbour(&mut commands, &address, info.mac, UPLINK_NAME);
+            }
+        }
+        for (index, (info, client)) in topology.clients.iter().zip(&self.clients).enumerate() {
+            let mtu = if info.mtu == 0 { stacks.mtu() } else { info.mtu };
+            let _ = writeln!(
+                commands,
+                "link add name client{index} address {} mtu {mtu} type veth \
+                 peer name eth0 address {} mtu {mtu} netns {}\n\
+                 link set client{index} up",
+                text(info.gateway),
+                text(info.mac),
+                client.path(),
+            );
+            for address in &info.addresses {
+                let _ = neighbour(&mut commands, address, info.mac, &format!("client{index}"));
+            }
+        }
+        commands
+    }
+}
+
+/// The largest IP packet between the nodes, in bytes.
+fn uplink_mtu(topology: &Topology, stacks: Stacks) -> u32 {
+    if topology.mtu == 0 { stacks.mtu() } else { topology.mtu }
 }
 
 /// The commands that make a pod's device ready, and an answering pod's addresses and routes.

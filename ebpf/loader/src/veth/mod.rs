@@ -5,12 +5,14 @@
 //! | namespaces that vanish with the process | [`netns`] |
 //! | their devices, addresses, routes and neighbours | [`devices`] |
 //! | sending and seeing frames | [`tap`] |
+//! | sending packets as a node's own stack does | [`host`] |
 //! | threads on one CPU, for order | [`cpu`] |
 //! | the places where frames are seen | [`watch`] |
 //! | the world itself | [`world`] |
 
 pub mod cpu;
 pub mod devices;
+pub mod host;
 pub mod netns;
 pub mod tap;
 pub mod watch;

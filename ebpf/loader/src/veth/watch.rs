@@ -11,7 +11,7 @@ use twinpath_core::wire::ethernet;
 use twinpath_sim::cluster::Place;
 use twinpath_sim::engine::NodeIndex;
 use twinpath_sim::frame::Frame;
-use twinpath_sim::topology::{Owner, PodIndex, Topology, UPLINK};
+use twinpath_sim::topology::{ClientIndex, Neighbour, Owner, PodIndex, Topology, UPLINK};
 
 use crate::veth::devices::Namespaces;
 use crate::veth::netns::NamespaceError;
@@ -35,6 +35,12 @@ enum Spot {
     Pod(PodIndex),
     /// At a node's uplink; only what leaves counts.
     Uplink(NodeIndex),
+    /// At a client's device, both ways.
+    Client(ClientIndex),
+    /// At the router's device towards the nodes; only what leaves counts.
+    Router,
+    /// At the entry to the router's stack; only what is for the router itself counts.
+    RouterStack,
     /// At the entry to a node's stack, behind the hooks; only what is for the node itself counts.
     Stack(NodeIndex),
 }
@@ -56,6 +62,21 @@ impl Watchers {
                 PacketSocket::listen(device, EVERYTHING)
             })?;
             sockets.push((Spot::Pod(pod), socket.map_err(failed)?));
+        }
+        for (client, namespace) in namespaces.clients.iter().enumerate() {
+            let socket = namespace.run(|| {
+                let device = device_number(c"eth0")?;
+                PacketSocket::listen(device, EVERYTHING)
+            })?;
+            sockets.push((Spot::Client(client), socket.map_err(failed)?));
+        }
+        if let Some(router) = &namespaces.router {
+            let uplink = router.run(|| PacketSocket::listen(UPLINK, EVERYTHING))?;
+            sockets.push((Spot::Router, uplink.map_err(failed)?));
+            for ethertype in [ethernet::IPV4, ethernet::IPV6] {
+                let stack = router.run(|| PacketSocket::listen(0, ethertype.get()))?;
+                sockets.push((Spot::RouterStack, stack.map_err(failed)?));
+            }
         }
         for (node, namespace) in namespaces.nodes.iter().enumerate() {
             let uplink = namespace.run(|| PacketSocket::listen(UPLINK, EVERYTHING))?;
@@ -110,17 +131,31 @@ fn sighting(spot: Spot, seen: &Seen<'_>, topology: &Topology) -> Option<Sighting
     let place = match spot {
         Spot::Pod(pod) if seen.outgoing => Place::PodOut(pod),
         Spot::Pod(pod) => Place::PodIn(pod),
+        Spot::Client(client) if seen.outgoing => Place::ClientOut(client),
+        Spot::Client(client) => Place::ClientIn(client),
         Spot::Uplink(node) if seen.outgoing => Place::Wire(node),
         Spot::Uplink(_) => return None,
+        Spot::Router if seen.outgoing => {
+            match topology.neighbour(*seen.bytes.first_chunk::<6>()?)? {
+                Neighbour::Node(node) => Place::FromRouter(node),
+                Neighbour::Router => return None,
+            }
+        }
+        Spot::Router => return None,
+        Spot::RouterStack => Place::Router,
         Spot::Stack(node) => Place::Host(node),
     };
     let frame = Frame { bytes: seen.bytes.to_vec(), partial: seen.partial };
-    if let Place::Host(node) = place
+    let stack = match place {
+        Place::Host(node) => Some(Owner::Node(node)),
+        Place::Router => Some(Owner::Router),
+        _ => None,
+    };
+    if stack.is_some()
         && let Ok(Some(parsed)) = parse(&frame)
     {
         let destination = &parsed.tuple.destination;
-        let own = topology.owner(destination) == Some(Owner::Node(node));
-        if !own && !destination.is_link_scope() {
+        if topology.owner(destination) != stack && !destination.is_link_scope() {
             return None;
         }
     }

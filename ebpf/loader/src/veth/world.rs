@@ -15,14 +15,15 @@ use twinpath_sim::cluster::{Fate, Place};
 use twinpath_sim::engine::{NodeIndex, node_seed};
 use twinpath_sim::frame::Frame;
 use twinpath_sim::node::Limits;
-use twinpath_sim::topology::{PodIndex, Topology};
-use twinpath_sim::world::{Plan, Trace, World, WorldError};
+use twinpath_sim::topology::{Mac, PodIndex, Topology};
+use twinpath_sim::world::{Plan, Sender, Trace, World, WorldError};
 
 use crate::attach::{AttachError, Attachment, Method};
 use crate::load::Programs;
 use crate::load::{self, LoadError, load};
 use crate::tables::{KernelTables, TableError};
 use crate::veth::devices::{Namespaces, Stacks, UPLINK_NAME};
+use crate::veth::host::HostSocket;
 use crate::veth::netns::{Namespace, NamespaceError};
 use crate::veth::tap::PacketSocket;
 use crate::veth::watch::{Sighting, Watchers, device_number, is_housekeeping};
@@ -84,6 +85,8 @@ pub struct VethWorld {
     now: Nanos,
     nodes: Vec<Node>,
     senders: Vec<PacketSocket>,
+    clients: Vec<PacketSocket>,
+    hosts: Vec<HostSocket>,
     watchers: Watchers,
     namespaces: Namespaces,
 }
@@ -121,16 +124,31 @@ impl VethWorld {
                 .map_err(failed)?;
             nodes.push(Node { attachments, ebpf, tables });
         }
-        let mut senders = Vec::new();
-        for pod in &namespaces.pods {
-            let sender = pod.run(|| PacketSocket::sender(device_number(c"eth0")?));
-            senders.push(sender.map_err(of_namespace)?.map_err(failed)?);
-        }
+        let sender = |namespace: &Namespace| {
+            let sender = namespace.run(|| PacketSocket::sender(device_number(c"eth0")?));
+            sender.map_err(of_namespace)?.map_err(failed)
+        };
+        let senders = namespaces.pods.iter().map(sender).collect::<Result<_, _>>()?;
+        let clients = namespaces.clients.iter().map(sender).collect::<Result<_, _>>()?;
+        let host = |namespace: &Namespace| {
+            namespace.run(HostSocket::new).map_err(of_namespace)?.map_err(failed)
+        };
+        let hosts = namespaces.nodes.iter().map(host).collect::<Result<_, _>>()?;
         let watchers = Watchers::new(&namespaces).map_err(of_namespace)?;
         let plan = Plan::new(options.tables.clone());
         let options = options.clone();
-        let mut world =
-            Self { topology, plan, options, now: 0, nodes, senders, watchers, namespaces };
+        let mut world = Self {
+            topology,
+            plan,
+            options,
+            now: 0,
+            nodes,
+            senders,
+            clients,
+            hosts,
+            watchers,
+            namespaces,
+        };
         world.start_clock()?;
         Ok(world)
     }
@@ -176,7 +194,7 @@ impl VethWorld {
     pub fn replace_programs(&mut self) -> Result<(), WorldError> {
         for (index, node) in self.nodes.iter_mut().enumerate() {
             let Node { attachments, ebpf, .. } = node;
-            for hook in Hook::ALL {
+            for hook in Hook::ALL.into_iter().filter(|hook| !matches!(hook, Hook::Xdp)) {
                 load::reload(ebpf, hook).map_err(of_load)?;
             }
             let old = std::mem::take(attachments);
@@ -204,28 +222,28 @@ impl VethWorld {
     fn follow(&mut self, sent: &Frame) -> Result<Vec<(Place, Frame)>, WorldError> {
         let until = Instant::now() + self.options.grace;
         let foreign = !is_housekeeping(sent);
-        let mut seen: Vec<(Place, Frame)> = Vec::new();
+        let mut seen: Vec<(u64, Place, Frame)> = Vec::new();
         loop {
             let Self { watchers, topology, .. } = self;
             watchers
-                .take(topology, |Sighting { place, frame, .. }| {
+                .take(topology, |Sighting { time, place, frame }| {
                     if !(foreign && is_housekeeping(&frame)) {
-                        seen.push((place, frame));
+                        seen.push((time, place, frame));
                     }
                 })
                 .map_err(failed)?;
-            let arrived = seen.iter().any(|(place, _)| is_end(*place));
+            let arrived = seen.iter().any(|(_, place, _)| place.is_end());
             if arrived || !self.watchers.wait(until).map_err(failed)? {
                 break;
             }
         }
         // Sockets are read one after the other; a packet's way is out, across, in.
-        seen.sort_by_key(|(place, _)| match place {
-            Place::PodOut(_) => 0,
-            Place::Wire(_) => 1,
-            _ => 2,
+        seen.sort_by_key(|(time, place, _)| match place {
+            Place::PodOut(_) | Place::ClientOut(_) => (0, 0),
+            place if place.is_end() => (2, 0),
+            _ => (1, *time),
         });
-        Ok(seen)
+        Ok(seen.into_iter().map(|(_, place, frame)| (place, frame)).collect())
     }
 }
 
@@ -266,21 +284,35 @@ impl World for VethWorld {
     }
 
     /// Nothing is seen of a frame that is shorter than its link header, longer than the devices take, or
-    /// sent by a pod that is not there: no device takes it. Made for [`Stacks::Silent`]; stacks that
-    /// answer are seen, too.
-    fn send(&mut self, pod: PodIndex, frame: &Frame) -> Result<Trace, WorldError> {
+    /// sent by somebody who is not there: no device takes it. Of what a node sends, nothing is seen before
+    /// it is on the link or in a pod. Made for [`Stacks::Silent`]; stacks that answer are seen, too.
+    fn send_from(&mut self, sender: Sender, frame: &Frame) -> Result<Trace, WorldError> {
         let mut trace = Trace::default();
-        let (Some(info), Some(sender)) = (self.topology.pods.get(pod), self.senders.get(pod))
-        else {
-            return Ok(trace);
-        };
         let mut frame = frame.clone();
-        if let Some(macs) = frame.bytes.get_mut(..12) {
-            macs[..6].copy_from_slice(&info.gateway);
-            macs[6..].copy_from_slice(&info.mac);
-        }
         self.watchers.take(&self.topology, |_| {}).map_err(failed)?;
-        match sender.send(&frame) {
+        let sent = match sender {
+            Sender::Pod(pod) => match (self.topology.pods.get(pod), self.senders.get(pod)) {
+                (Some(info), Some(socket)) => {
+                    set_macs(&mut frame, info.gateway, info.mac);
+                    socket.send(&frame)
+                }
+                _ => return Ok(trace),
+            },
+            Sender::Client(client) => {
+                match (self.topology.clients.get(client), self.clients.get(client)) {
+                    (Some(info), Some(socket)) => {
+                        set_macs(&mut frame, info.gateway, info.mac);
+                        socket.send(&frame)
+                    }
+                    _ => return Ok(trace),
+                }
+            }
+            Sender::Node(node) => match self.hosts.get(node) {
+                Some(socket) => socket.send(&frame),
+                None => return Ok(trace),
+            },
+        };
+        match sent {
             Ok(()) => {}
             Err(error) if is_refusal(&error) => return Ok(trace),
             Err(error) => return Err(failed(error)),
@@ -289,9 +321,14 @@ impl World for VethWorld {
         trace.fate = trace
             .seen
             .last()
-            .filter(|(place, _)| is_end(*place))
+            .filter(|(place, _)| place.is_end())
             .map(|(place, _)| Fate::Arrived(*place));
         Ok(trace)
+    }
+
+    fn evict(&mut self, node: NodeIndex, key: &Tuple) -> Result<bool, WorldError> {
+        let node = self.nodes.get_mut(node).ok_or_else(|| no_node(node))?;
+        node.tables.remove(key).map_err(failed)
     }
 
     fn conntrack(&mut self, node: NodeIndex) -> Result<Vec<(Tuple, Flow)>, WorldError> {
@@ -308,6 +345,9 @@ fn attach_node(
     method: Method,
 ) -> Result<Vec<Attachment>, AttachError> {
     let mut all = vec![Attachment::new(ebpf, Hook::FromNetdev, UPLINK_NAME, method)?];
+    if topology.attached.to_netdev {
+        all.push(Attachment::new(ebpf, Hook::ToNetdev, UPLINK_NAME, method)?);
+    }
     for pod in topology.pods.iter().filter(|pod| pod.node == node) {
         let device = format!("pod{}", pod.device);
         for hook in [Hook::FromPod, Hook::ToPod] {
@@ -317,9 +357,11 @@ fn attach_node(
     Ok(all)
 }
 
-/// Whether a packet goes no further from here.
-const fn is_end(place: Place) -> bool {
-    matches!(place, Place::PodIn(_) | Place::Host(_) | Place::Outside(_))
+fn set_macs(frame: &mut Frame, destination: Mac, source: Mac) {
+    if let Some(macs) = frame.bytes.get_mut(..12) {
+        macs[..6].copy_from_slice(&destination);
+        macs[6..].copy_from_slice(&source);
+    }
 }
 
 /// Whether a device does not take a frame for what it is.
