@@ -7,6 +7,7 @@
 //! | worlds to send packets through | [`worlds`] |
 //! | a capture's packets through a world | [`replay`] |
 //! | tables, JSON lines, pcapng | [`report`] |
+//! | scenarios of a whole cluster, in any world | [`scenario`] |
 //! | random and saved scripts through two engines | [`verify`] |
 //! | the command line | [`command`], [`failure`] |
 #![deny(unsafe_code)]
@@ -17,5 +18,6 @@ pub mod command;
 pub mod failure;
 pub mod replay;
 pub mod report;
+pub mod scenario;
 pub mod verify;
 pub mod worlds;

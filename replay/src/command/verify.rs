@@ -13,6 +13,9 @@ use twinpath_sim::world::WorldError;
 
 use crate::failure::{Ending, Failure};
 use crate::verify::{Outcome, Random, Scenario, Twin, TwinError};
+use crate::worlds::Kind;
+
+mod scenario;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,7 +26,10 @@ Examples:
   twinpath verify failures/twin-00000000000004d2.json
       A saved script once more.
 
-Exit codes: 0 no difference; 1 a difference; 2 wrong usage or an unreadable script; 3 no programs here;
+  twinpath verify fixtures/scenarios/nodeport-remote-snat.yaml -v
+      A scenario of a whole cluster in every world that this machine has: every packet at every place.
+
+Exit codes: 0 no difference; 1 a difference, or something that was not expected; 2 wrong usage or an unreadable script; 3 no programs here;
 4 nothing ran; 70 a bug.";
 
 /// Room for connections: far more than a scenario opens, since the kernel's choice of what to evict is not
@@ -44,12 +50,18 @@ pub const LIMITS: Limits = Limits {
 ///
 /// A script is packets, waits, endpoint changes and evictions on one node. Compared are the decision,
 /// every byte of the packet, every conntrack entry, and the counters. Needs root and the programs.
+///
+/// A scenario is a YAML file with a cluster, clients outside it, and packets. Compared are its expectations,
+/// every packet at every place that a world can see, and every conntrack entry at the end.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Arguments {
-    /// Saved scripts; without any, random ones are run
+    /// Saved scripts and scenarios; without any, random scripts are run
     #[arg(value_name = "SCENARIO")]
     scenarios: Vec<PathBuf>,
+    /// Run scenarios in this world alone, beside the simulator; otherwise in every one that there is here
+    #[arg(long, value_name = "WORLD", value_enum)]
+    world: Option<Kind>,
     /// Packets to compare at least, in random scripts
     #[arg(long, value_name = "N", default_value_t = 200_000)]
     cases: u64,
@@ -59,7 +71,7 @@ pub struct Arguments {
     /// Where a failing script is saved
     #[arg(long, value_name = "FOLDER", default_value = "failures")]
     save: PathBuf,
-    /// Say also what the packets met
+    /// Say also what the packets met, and in scenarios where each was seen
     #[arg(short, long)]
     verbose: bool,
 }
@@ -68,22 +80,59 @@ type Engines = Twin<SimEngine, TestRunEngine>;
 
 /// Verifies.
 pub fn run(arguments: &Arguments) -> Result<Ending, Failure> {
-    let scenarios = arguments
-        .scenarios
-        .iter()
-        .map(|path| {
-            Ok((path, Scenario::read(path).map_err(|error| Failure::Usage(error.to_string()))?))
-        })
-        .collect::<Result<Vec<_>, Failure>>()?;
+    if arguments.scenarios.is_empty() {
+        return random(arguments, &mut engines()?);
+    }
+    let mut ending = Ending::Nothing;
+    let mut worse = |one: Ending| {
+        ending = match (ending, one) {
+            (Ending::Different, _) | (_, Ending::Different) => Ending::Different,
+            (Ending::Fine, _) | (_, Ending::Fine) => Ending::Fine,
+            _ => Ending::Nothing,
+        };
+    };
+    let (scripts, scenarios) = sort(&arguments.scenarios)?;
+    if !scripts.is_empty() {
+        worse(saved(&scripts)?);
+    }
+    if !scenarios.is_empty() {
+        worse(scenario::run(&scenarios, arguments.world, arguments.verbose)?);
+    }
+    Ok(ending)
+}
+
+type Files<T> = Vec<(String, T)>;
+
+/// Reads all files. What begins with a brace is a script, since scripts are saved as JSON.
+fn sort(paths: &[PathBuf]) -> Result<(Files<Scenario>, Files<crate::scenario::Scenario>), Failure> {
+    let (mut scripts, mut scenarios) = (Vec::new(), Vec::new());
+    for path in paths {
+        let name = path.display().to_string();
+        let text =
+            std::fs::read(path).map_err(|error| Failure::Usage(format!("{name}: {error}")))?;
+        if text.trim_ascii_start().first() == Some(&b'{') {
+            let script = Scenario::read(path).map_err(|error| Failure::Usage(error.to_string()))?;
+            scripts.push((name, script));
+        } else {
+            let scenario = crate::scenario::Scenario::read(path)
+                .map_err(|error| Failure::Usage(error.to_string()))?;
+            scenarios.push((name, scenario));
+        }
+    }
+    Ok((scripts, scenarios))
+}
+
+fn engines() -> Result<Engines, Failure> {
     let programs = TestRunEngine::new(1, &LIMITS, 0)
         .map_err(|error| WorldError::Environment(format!("verify: {error}")))?;
-    let mut twin = Twin::new(SimEngine::new(1, &LIMITS, 0), programs);
-    if scenarios.is_empty() {
-        return random(arguments, &mut twin);
-    }
+    Ok(Twin::new(SimEngine::new(1, &LIMITS, 0), programs))
+}
+
+/// Runs saved scripts.
+fn saved(scripts: &[(String, Scenario)]) -> Result<Ending, Failure> {
+    let mut twin = engines()?;
     let mut different = 0;
-    for (path, scenario) in &scenarios {
-        let name = path.display();
+    for (name, scenario) in scripts {
         match twin.run(scenario).map_err(broken)? {
             None => print(&format!("{name}: no difference in {} steps\n", scenario.steps.len()))?,
             Some(difference) => {
@@ -95,7 +144,7 @@ pub fn run(arguments: &Arguments) -> Result<Ending, Failure> {
     print(&format!(
         "{} packets, {} scripts, {different} with a difference\n",
         twin.packets,
-        scenarios.len()
+        scripts.len()
     ))?;
     Ok(match (twin.packets, different) {
         (0, 0) => Ending::Nothing,

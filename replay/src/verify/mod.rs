@@ -13,7 +13,7 @@ pub mod strategy;
 mod twin;
 
 pub use cluster::{POD_COUNT, SERVICE_COUNT};
-pub use packet::{Damage, PacketSpec, Protocol, Target};
+pub use packet::{Damage, Ends, PacketSpec, Protocol, Target};
 pub use random::{Failure, Outcome, Random};
 pub use scenario::{HookName, Scenario, ScenarioError, Step};
 pub use twin::{Coverage, Difference, Twin, TwinError};

@@ -254,7 +254,7 @@ impl Namespaces {
                 nodad(address)
             );
         }
-        let _ = writeln!(commands, "route add blackhole default\n-6 route add blackhole default");
+        let _ = writeln!(commands, "route add blackhole 0.0.0.0/0\nroute add blackhole ::/0");
         let known = topology.pods.iter().filter(|_| router.knows_pods);
         let pods = known.flat_map(|info| info.addresses.iter().map(|ip| (*ip, info.node)));
         let routes = router.routes.iter().map(|(address, node)| (IpAddr::from(*address), *node));
