@@ -88,12 +88,11 @@ impl Hook {
         }
     }
 
-    /// What is left to choose of an exit: behind the stack, the way is settled, but that a service's
-    /// backend may be a pod of the node that asks.
+    /// What is left to choose of an exit: at a pod's device, the way is settled. At the node's, it is that
+    /// to where the packet went before it was given a backend, so it is chosen again.
     #[inline(always)]
     const fn settled(self, exit: Exit) -> Exit {
-        let there = matches!(self, Self::ToNetdev) && exit.is_device();
-        if there || matches!(self, Self::ToPod) { Exit::STACK } else { exit }
+        if matches!(self, Self::ToPod) { Exit::STACK } else { exit }
     }
 
     /// Whether packets come from outside, where another node may have told something by options or a

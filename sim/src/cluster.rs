@@ -190,7 +190,7 @@ impl<E: Engine> Cluster<E> {
                 Verdict::Pass => match hook {
                     Hook::ToPod => Step::End(self.deliver(node, device, frame, watch)),
                     Hook::FromPod | Hook::FromNetdev => self.stack(node, frame, watch),
-                    Hook::ToNetdev => self.wire(node, frame, watch),
+                    Hook::ToNetdev => self.link(node, frame, watch),
                     Hook::Xdp => Step::Hook(node, Hook::FromNetdev, device),
                 },
             };
@@ -213,11 +213,7 @@ impl<E: Engine> Cluster<E> {
         watch: &mut W,
     ) -> Step {
         match hook {
-            // Where packets are marked, this one passes the hook on its way out.
-            Hook::FromPod if self.topology.attached.to_netdev => {
-                Step::End(self.deliver(node, device, frame, watch))
-            }
-            Hook::FromPod => Step::Hook(node, Hook::ToPod, device),
+            Hook::FromPod => Step::End(self.deliver(node, device, frame, watch)),
             // The device seems to receive it (`BPF_F_INGRESS`).
             Hook::ToPod => Step::Hook(node, Hook::FromPod, device),
             Hook::ToNetdev => Step::Hook(node, Hook::FromNetdev, UPLINK),
@@ -226,12 +222,14 @@ impl<E: Engine> Cluster<E> {
     }
 
     /// A packet is on the link between the nodes as it is: whose link address it has receives it.
-    #[cold]
     fn link<W: Watch>(&self, node: NodeIndex, frame: &mut Frame, watch: &mut W) -> Step {
         let to = frame.bytes.first_chunk::<6>().and_then(|mac| self.topology.neighbour(*mac));
         let Some(to) = to else {
             return Step::End(arrive(Place::Outside(node), frame, watch));
         };
+        if self.topology.mtu != 0 && self.is_too_long(frame) {
+            return Step::End(Fate::TooBig(Place::Wire(node)));
+        }
         watch.at(Place::Wire(node), frame);
         match to {
             Neighbour::Node(next) => enter(&self.topology, next),
@@ -315,31 +313,43 @@ impl<E: Engine> Cluster<E> {
     /// The stack sends a packet by the device that faces the others.
     fn leave<W: Watch>(&self, node: NodeIndex, frame: &mut Frame, watch: &mut W) -> Step {
         if self.topology.attached.to_netdev {
+            // The hook does not change where the stack has sent it.
+            self.address(node, frame);
             return Step::Hook(node, Hook::ToNetdev, UPLINK);
         }
         self.wire(node, frame, watch)
     }
 
-    /// A packet leaves a node by the device that faces the others.
+    /// Writes the link addresses towards the next hop of a packet that leaves a node; the node that is
+    /// it, or else the router.
     #[inline]
-    fn wire<W: Watch>(&self, node: NodeIndex, frame: &mut Frame, watch: &mut W) -> Step {
+    fn address(&self, node: NodeIndex, frame: &mut Frame) -> Option<NodeIndex> {
         let owner = destination(frame).and_then(|address| self.topology.owner(&address));
         let next = match owner {
             Some(Owner::Pod(pod)) => self.topology.pods.get(pod).map(|info| info.node),
             Some(Owner::Node(other)) => Some(other),
             Some(Owner::Client(_) | Owner::Router) | None => None,
         };
+        let next = next.filter(|next| *next != node);
+        let to = match next {
+            Some(next) => self.topology.nodes.get(next).map(|info| info.mac),
+            None => self.topology.router.as_ref().map(|router| router.mac),
+        };
+        if let (Some(from), Some(to)) = (self.topology.nodes.get(node), to) {
+            set_macs(frame, to, from.mac);
+        }
+        next
+    }
+
+    /// A packet leaves a node by the device that faces the others.
+    #[inline]
+    fn wire<W: Watch>(&self, node: NodeIndex, frame: &mut Frame, watch: &mut W) -> Step {
         if self.topology.mtu != 0 && self.is_too_long(frame) {
             return Step::End(Fate::TooBig(Place::Wire(node)));
         }
-        let Some(next) = next.filter(|next| *next != node) else {
+        let Some(next) = self.address(node, frame) else {
             return self.out(node, frame, watch);
         };
-        if let (Some(from), Some(to)) =
-            (self.topology.nodes.get(node), self.topology.nodes.get(next))
-        {
-            set_macs(frame, to.mac, from.mac);
-        }
         watch.at(Place::Wire(node), frame);
         enter(&self.topology, next)
     }
@@ -347,11 +357,9 @@ impl<E: Engine> Cluster<E> {
     /// A packet leaves a node for the router.
     #[inline(never)]
     fn out<W: Watch>(&self, node: NodeIndex, frame: &mut Frame, watch: &mut W) -> Step {
-        let (Some(router), Some(info)) = (&self.topology.router, self.topology.nodes.get(node))
-        else {
+        if self.topology.router.is_none() {
             return Step::End(arrive(Place::Outside(node), frame, watch));
-        };
-        set_macs(frame, router.mac, info.mac);
+        }
         watch.at(Place::Wire(node), frame);
         cross(&self.topology, frame, watch)
     }

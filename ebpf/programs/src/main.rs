@@ -156,8 +156,17 @@ fn act(skb: &Skb, node: &KernelNode, decision: &Decision, hook: Hook) -> i32 {
     decision.act(
         TC_ACT_OK,
         TC_ACT_SHOT,
-        // SAFETY: plain helper calls; the kernel checks the device.
-        |device| unsafe { bpf_redirect_peer(device, 0) as i32 },
+        // On its way out a packet cannot enter the pod's side of the pair, so it goes by ours.
+        |device| {
+            if is_egress(hook) {
+                skb.set_mark(mark);
+                // SAFETY: plain helper calls; the kernel checks the device, and a null next hop tells it to
+                // look that up.
+                return unsafe { bpf_redirect_neigh(device, core::ptr::null_mut(), 0, 0) as i32 };
+            }
+            // SAFETY: as above.
+            unsafe { bpf_redirect_peer(device, 0) as i32 }
+        },
         |device| {
             skb.set_mark(mark);
             // SAFETY: as above; a null next hop tells the kernel to look it up.

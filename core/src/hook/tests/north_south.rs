@@ -85,17 +85,17 @@ fn without_an_address_nothing_is_sent_on() {
 }
 
 #[test]
-fn a_host_network_backend_answers_through_the_stack() {
+fn a_host_network_backend_answers_under_its_frontend() {
     both(|world| {
         expose(world, &["node"]);
         world.play(&[
             ("netdev: tcp outside:50 > lb:80 S", "stack: tcp outside:50 > node:8080, NEW of 9"),
-            ("node: tcp node:8080 > outside:50 SA", "stack: tcp lb:80 > outside:50, REPLY of 9"),
+            ("node: tcp node:8080 > outside:50 SA", "netdev: tcp lb:80 > outside:50, REPLY of 9"),
             (
                 "netdev: tcp outside:50 > lb:80 A",
                 "stack: tcp outside:50 > node:8080, ESTABLISHED of 9",
             ),
-            ("node: tcp node:8080 > outside:50 A", "stack: tcp lb:80 > outside:50, REPLY of 9"),
+            ("node: tcp node:8080 > outside:50 A", "netdev: tcp lb:80 > outside:50, REPLY of 9"),
         ]);
     });
 }
@@ -276,7 +276,7 @@ fn the_node_itself_is_a_client() {
                 ),
                 (
                     "node: tcp node:40001 > vip:80 S",
-                    "stack: tcp node:40001 > remote:8080, NEW of 7",
+                    "netdev: tcp node:40001 > remote:8080, NEW of 7",
                 ),
                 (
                     "netdev: tcp remote:8080 > node:40001 SA",
@@ -284,7 +284,7 @@ fn the_node_itself_is_a_client() {
                 ),
                 (
                     "node: tcp node:40001 > vip:80 A",
-                    "stack: tcp node:40001 > remote:8080, ESTABLISHED of 7",
+                    "netdev: tcp node:40001 > remote:8080, ESTABLISHED of 7",
                 ),
                 // Its port is its own, whatever range others are given.
                 ("node: udp node:5 > far:53", "stack: udp node:5 > far:53, NEW"),

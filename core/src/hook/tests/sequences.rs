@@ -197,7 +197,6 @@ fn meet(
                 (true, ..) => Verdict::Deliver(10),
                 (_, true, _) => Verdict::Deliver(11),
                 (.., true) => Verdict::Pass,
-                _ if way == "node" => Verdict::Pass,
                 _ => Verdict::Forward(UPLINK),
             };
             assert_eq!(decision.verdict(), expected, "{text}");
