@@ -23,7 +23,7 @@ fn scenarios() -> Vec<(String, Scenario)> {
         })
         .collect();
     all.sort_by(|(a, _), (b, _)| a.cmp(b));
-    assert!(all.len() >= 6, "{} scenarios", all.len());
+    assert!(all.len() >= 10, "{} scenarios", all.len());
     all
 }
 
@@ -73,4 +73,39 @@ fn test_runs_show_the_same() {
 #[test]
 fn namespaces_show_the_same_frames() {
     agree(Kind::Veth, Detail::Frames);
+}
+
+/// What stands in a snapshot file, without its head.
+fn snapshot(name: &str) -> String {
+    let text = std::fs::read_to_string(folder().join(format!("{name}.snap"))).unwrap();
+    text.splitn(3, "---\n").nth(2).unwrap().trim_end().to_owned()
+}
+
+#[test]
+fn the_tour_shows_the_snapshots() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/tour.md");
+    let mut tour = std::fs::read_to_string(&path).unwrap();
+    let mut shown = 0;
+    let blocks: Vec<(String, String)> = tour
+        .split("<!-- scenario: ")
+        .skip(1)
+        .map(|part| {
+            let (name, rest) = part.split_once(" -->\n```text\n").unwrap();
+            (name.to_owned(), rest.split("\n```").next().unwrap().to_owned())
+        })
+        .collect();
+    for (name, block) in blocks {
+        let snapshot = snapshot(&name);
+        if std::env::var_os("TWINPATH_BLESS").is_some() {
+            let head = format!("<!-- scenario: {name} -->\n```text\n");
+            tour = tour.replace(&format!("{head}{block}\n```"), &format!("{head}{snapshot}\n```"));
+        } else {
+            assert_eq!(block, snapshot, "{name}; TWINPATH_BLESS=1 writes it anew");
+        }
+        shown += 1;
+    }
+    assert_eq!(shown, 5);
+    if std::env::var_os("TWINPATH_BLESS").is_some() {
+        std::fs::write(path, tour).unwrap();
+    }
 }

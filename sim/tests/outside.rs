@@ -41,7 +41,8 @@ fn cluster(change: impl FnOnce(&mut Topology)) -> Cluster<SimEngine> {
 }
 
 fn sum(bytes: &[u8]) -> u16 {
-    let words = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]));
+    let words =
+        bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0)));
     let sum: u32 = words.sum();
     ((sum & 0xffff) + (sum >> 16)) as u16
 }
