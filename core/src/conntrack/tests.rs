@@ -172,7 +172,9 @@ fn opened(table: &mut Map<Tuple, Flow>, text: &str, backend: &str) -> Result<(),
     work.half = aimed(text, backend);
     let half = work.half.clone();
     let result = open(table, &mut work);
-    assert_eq!(work.half, half, "the original half is what goes on, or is tried again");
+    if result != Err(InsertError::Full) {
+        assert_eq!(work.half, half, "the original half is what goes on, or is tried again");
+    }
     if result.is_ok() {
         assert_eq!(table.entries[&tuple(text)], half);
         let twin_key = half.twin_key(&tuple(text));

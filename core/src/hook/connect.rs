@@ -33,6 +33,7 @@ pub(super) fn resume<P: Packet, M: Maps>(
 ) -> Result<Stage, DropReason> {
     parse_again(packet, work)?;
     work.answer = Answer::None;
+    work.frontend = Address::UNSPECIFIED; // another packet's
     wrap::measure(packet, work)?;
     send(packet, node, work)
 }
