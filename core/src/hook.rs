@@ -92,7 +92,11 @@ impl Hook {
     /// to where the packet went before it was given a backend, so it is chosen again.
     #[inline(always)]
     const fn settled(self, exit: Exit) -> Exit {
-        if matches!(self, Self::ToPod) { Exit::STACK } else { exit }
+        match self {
+            Self::ToPod => Exit::STACK,
+            Self::ToNetdev => exit.of_own(),
+            _ => exit,
+        }
     }
 
     /// Whether packets come from outside, where another node may have told something by options or a

@@ -49,6 +49,12 @@ impl Exit {
         Self { kind: FORWARD, device }
     }
 
+    /// The same way for a packet of the node's own, to which the node is no router.
+    #[inline(always)]
+    pub const fn of_own(self) -> Self {
+        Self { kind: self.kind | OWN, ..self }
+    }
+
     /// From what [`Self::pack`] gave.
     #[inline(always)]
     pub const fn unpack(kind: u8, device: IfIndex) -> Self {
@@ -58,13 +64,13 @@ impl Exit {
     /// As an entry keeps it.
     #[inline(always)]
     pub const fn pack(self) -> (u8, IfIndex) {
-        ((self.kind & 0xff) as u8, self.device)
+        ((self.kind & KIND) as u8, self.device)
     }
 
     /// The verdict that sends a packet this way.
     #[inline(always)]
     pub const fn verdict(self) -> Verdict {
-        match self.kind {
+        match self.kind & KIND {
             DELIVER => Verdict::Deliver(self.device),
             FORWARD => Verdict::Forward(self.device),
             _ => Verdict::Pass,
@@ -74,7 +80,7 @@ impl Exit {
     /// Whether it is a device of the node.
     #[inline(always)]
     pub const fn is_device(self) -> bool {
-        self.kind == FORWARD
+        self.kind & KIND == FORWARD
     }
 
     /// The device, a pod's or the node's; 0 for the stack.
@@ -87,7 +93,7 @@ impl Exit {
     /// The stack takes that hop itself.
     #[inline(always)]
     pub const fn is_hop(self) -> bool {
-        self.kind != PASS
+        self.kind != PASS && self.kind & OWN == 0
     }
 }
 
@@ -144,6 +150,11 @@ pub struct Decision {
     pub backend: BackendId,
 }
 
+/// The part of an exit that says the way.
+const KIND: u32 = 0xff;
+/// The part that says: the node sends it itself.
+const OWN: u32 = 0x100;
+
 const PASS: u32 = 0;
 const DROP: u32 = 1;
 const DELIVER: u32 = 2;
@@ -180,7 +191,13 @@ impl Decision {
         service: ServiceId,
         backend: BackendId,
     ) -> Self {
-        Self { kind: exit.kind, detail: exit.device, status: status as u32, service, backend }
+        Self {
+            kind: exit.kind & KIND,
+            detail: exit.device,
+            status: status as u32,
+            service,
+            backend,
+        }
     }
 
     /// A decision about a packet that belongs to no connection.

@@ -175,14 +175,10 @@ fn quoted_length<P: Packet>(packet: &P, parsed: &Parsed) -> Result<usize, DropRe
     } else {
         let header: ipv6::Header = packet.load(L3)?;
         let most = MAX_V6 - ipv6::LENGTH - icmp::LENGTH;
-        let said = match usize::from(header.payload_length.get()) {
-            0 => 0,
-            payload => payload.wrapping_add(ipv6::LENGTH),
-        };
-        (said, most)
+        (usize::from(header.payload_length.get()).wrapping_add(ipv6::LENGTH), most)
     };
-    // Zero stands for a packet that is too long for its length field.
-    Ok(if said == 0 || said > most { most } else { said })
+    // A packet that is too long for its length field says zero.
+    Ok(if said > most || packet.length() > 0xffff { most } else { said })
 }
 
 #[inline(always)]

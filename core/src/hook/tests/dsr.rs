@@ -216,7 +216,7 @@ fn a_backend_that_is_its_node() {
         assert_eq!(wire, with_ttl(&pair.frame("tcp outside:40000 > remote:8080", SYN), 63));
         let mut answer = pair.frame("tcp remote:8080 > outside:40000", SYN_ACK);
         let decision = pair.backend.hand("node", &mut answer);
-        assert_eq!(decision.verdict(), Verdict::Pass);
+        assert_eq!(decision.verdict(), Verdict::Forward(UPLINK));
         assert_eq!(answer, pair.frame("tcp lb:80 > outside:40000", SYN_ACK));
     });
 }

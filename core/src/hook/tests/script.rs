@@ -224,8 +224,9 @@ impl World {
             Verdict::Reject(reason) => return format!("rejected: {}", reason.name()),
             Verdict::Answer => return "answered".to_string(),
             Verdict::Pass => ("stack".to_string(), 0),
-            Verdict::Deliver(device) => (format!("pod {device}"), 1),
-            Verdict::Forward(UPLINK) => ("netdev".to_string(), 1),
+            // To its own packets the node is no router.
+            Verdict::Deliver(device) => (format!("pod {device}"), u8::from(way != "node")),
+            Verdict::Forward(UPLINK) => ("netdev".to_string(), u8::from(way != "node")),
             Verdict::Forward(device) => panic!("device {device}"),
         };
         let left = match part {
