@@ -321,7 +321,8 @@ fn stages_have_every_packet_under_its_number() {
     assert_eq!(way(1), ["node-a/default/client/out", "node-a/default/web-a/in"]);
     assert_eq!(way(2), ["node-a/default/web-a/out", "node-a/default/client/in"]);
     assert_eq!(way(4), ["unsent"]);
-    assert_eq!(way(5), ["node-a/default/client/out"]);
+    // Refused: the answer goes back.
+    assert_eq!(way(5), ["node-a/default/client/out", "node-a/default/client/in"]);
     let stranger = "node-a/capture/client-10.244.9.9";
     assert_eq!(
         way(7),
