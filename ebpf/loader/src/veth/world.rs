@@ -15,7 +15,7 @@ use twinpath_sim::cluster::{Fate, Place};
 use twinpath_sim::engine::{NodeIndex, node_seed};
 use twinpath_sim::frame::Frame;
 use twinpath_sim::node::Limits;
-use twinpath_sim::topology::{Mac, PodIndex, Topology};
+use twinpath_sim::topology::{Mac, Neighbour, PodIndex, Topology};
 use twinpath_sim::world::{Plan, Sender, Trace, World, WorldError};
 
 use crate::attach::{AttachError, Attachment, Method};
@@ -219,7 +219,7 @@ impl VethWorld {
     }
 
     /// Collects what is seen of a packet, until it has arrived or the grace is over.
-    fn follow(&mut self, sent: &Frame) -> Result<Vec<(Place, Frame)>, WorldError> {
+    fn follow(&mut self, sender: Sender, sent: &Frame) -> Result<Vec<(Place, Frame)>, WorldError> {
         let until = Instant::now() + self.options.grace;
         let foreign = !is_housekeeping(sent);
         let mut seen: Vec<(u64, Place, Frame)> = Vec::new();
@@ -243,7 +243,8 @@ impl VethWorld {
             place if place.is_end() => (2, 0),
             _ => (1, *time),
         });
-        Ok(seen.into_iter().map(|(_, place, frame)| (place, frame)).collect())
+        let seen = seen.into_iter().map(|(_, place, frame)| (place, frame)).collect();
+        Ok(chain(&self.topology, sender, seen))
     }
 }
 
@@ -317,7 +318,7 @@ impl World for VethWorld {
             Err(error) if is_refusal(&error) => return Ok(trace),
             Err(error) => return Err(failed(error)),
         }
-        trace.seen = self.follow(&frame)?;
+        trace.seen = self.follow(sender, &frame)?;
         trace.fate = trace
             .seen
             .last()
@@ -357,6 +358,37 @@ fn attach_node(
     Ok(all)
 }
 
+/// Puts frames between nodes in the order of the packet's way: each begins where the last one ended. Times
+/// alone do not tell, since the kernel notes some of them only when a frame is read.
+fn chain(
+    topology: &Topology,
+    sender: Sender,
+    mut seen: Vec<(Place, Frame)>,
+) -> Vec<(Place, Frame)> {
+    let mut here = match sender {
+        Sender::Pod(pod) => topology.pods.get(pod).map(|info| Neighbour::Node(info.node)),
+        Sender::Node(node) => Some(Neighbour::Node(node)),
+        Sender::Client(_) => Some(Neighbour::Router),
+    };
+    let between = |place: &Place| matches!(place, Place::Wire(_) | Place::FromRouter(_));
+    let first = seen.iter().position(|(place, _)| between(place)).unwrap_or(0);
+    let count = seen.iter().filter(|(place, _)| between(place)).count();
+    let link = |frame: &Frame| {
+        let mac = |bytes: Option<&[u8]>| topology.neighbour(*bytes?.first_chunk::<6>()?);
+        (mac(frame.bytes.get(..6)), mac(frame.bytes.get(6..12)))
+    };
+    let Some(part) = seen.get_mut(first..first + count) else { return seen };
+    for place in 0..part.len() {
+        let rest = part.get_mut(place..).unwrap_or_default();
+        let next = rest.iter().position(|(_, frame)| link(frame).1 == here).unwrap_or(0);
+        if let Some(run) = rest.get_mut(..=next) {
+            run.rotate_right(1);
+        }
+        here = rest.first().and_then(|(_, frame)| link(frame).0);
+    }
+    seen
+}
+
 fn set_macs(frame: &mut Frame, destination: Mac, source: Mac) {
     if let Some(macs) = frame.bytes.get_mut(..12) {
         macs[..6].copy_from_slice(&destination);
@@ -392,5 +424,34 @@ fn of_namespace(error: NamespaceError) -> WorldError {
     match error {
         NamespaceError::Refused { .. } => failed(error),
         error => WorldError::Environment(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was read in the wrong order is put right by link addresses.
+    #[test]
+    fn frames_between_nodes_are_in_the_order_of_the_way() {
+        let mut state = State::default();
+        for name in ["a", "b"] {
+            state.nodes.insert(name.into(), twinpath_control::model::Node::default());
+        }
+        let mut topology = Topology::new(&state);
+        let router = topology.add_router(Vec::new()).mac;
+        let nodes: Vec<Mac> = topology.nodes.iter().map(|node| node.mac).collect();
+        let frame = |to: Mac, from: Mac| Frame::new([to, from].concat());
+        let way = vec![
+            (Place::Wire(1), frame(nodes[0], nodes[1])),
+            (Place::Wire(0), frame(router, nodes[0])),
+            (Place::FromRouter(1), frame(nodes[1], router)),
+            (Place::Host(1), frame(nodes[1], router)),
+        ];
+        for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+            let mut seen: Vec<_> = order.into_iter().map(|i: usize| way[i].clone()).collect();
+            seen.push(way[3].clone());
+            assert_eq!(chain(&topology, Sender::Node(1), seen), way, "{order:?}");
+        }
     }
 }
