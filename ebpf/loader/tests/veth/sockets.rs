@@ -163,6 +163,10 @@ fn compare(world: &mut VethWorld, frames: &[Sighting], options: &Options) -> usi
             }
         }
     }
+    // Pods send at the same time, so only the frames of one sender to one receiver have an order.
+    for frames in expected.values_mut().chain(captured.values_mut()) {
+        frames.sort_by(|a, b| ends(a).cmp(ends(b)));
+    }
     for (place, captured) in &captured {
         let expected = expected.get(place).map_or(&[][..], Vec::as_slice);
         for (i, (a, b)) in expected.iter().zip(captured).enumerate() {
@@ -186,6 +190,12 @@ fn compare(world: &mut VethWorld, frames: &[Sighting], options: &Options) -> usi
         assert_eq!(sim.conntrack(node).unwrap(), world.conntrack(node).unwrap(), "node {node}");
     }
     captured.values().map(Vec::len).sum()
+}
+
+/// The bytes of a frame's addresses and ports, where there are no options.
+fn ends(frame: &Frame) -> &[u8] {
+    let place = if frame.bytes.get(12) == Some(&0x08) { 26..38 } else { 22..58 };
+    frame.bytes.get(place).unwrap_or_default()
 }
 
 /// Connections through the frontends in a world whose programs are attached in one of two ways.
