@@ -4,11 +4,14 @@ use std::convert::Infallible;
 use std::fmt;
 
 use twinpath_control::diff::{Target, Write};
+use twinpath_core::affinity::{Affinity, Client};
 use twinpath_core::conntrack::Flow;
+use twinpath_core::fragment::{Datagram, Ports};
 use twinpath_core::hook::{self, Hook, Work};
-use twinpath_core::seam::{InsertError, LIMITS, Nanos};
+use twinpath_core::limit::Bucket;
+use twinpath_core::seam::{InsertError, LIMITS, Lookup, Nanos};
 use twinpath_core::tuple::Tuple;
-use twinpath_core::verdict::{Decision, IfIndex};
+use twinpath_core::verdict::{Decision, IfIndex, Verdict};
 
 use crate::frame::Frame;
 use crate::map::ArrayModel;
@@ -41,8 +44,24 @@ pub trait Engine {
         device: IfIndex,
         frame: &mut Frame,
     ) -> Result<Decision, Self::Error>;
+    /// The same for a packet that carries the node's mark, since another hook is done with it.
+    fn run_marked(
+        &mut self,
+        node: NodeIndex,
+        hook: Hook,
+        device: IfIndex,
+        frame: &mut Frame,
+    ) -> Result<Decision, Self::Error>;
     /// A node's conntrack table, by key, IPv4 first.
     fn conntrack(&mut self, node: NodeIndex) -> Result<Vec<(Tuple, Flow)>, Self::Error>;
+    /// Who is given which backend again on a node, by key.
+    fn affinities(&mut self, node: NodeIndex) -> Result<Vec<(Client, Affinity)>, Self::Error>;
+    /// The ports of datagrams in fragments that a node has seen, by key.
+    fn fragments(&mut self, node: NodeIndex) -> Result<Vec<(Datagram, Ports)>, Self::Error>;
+    /// A node's rate limits, by the number of what is limited.
+    fn limits(&mut self, node: NodeIndex) -> Result<Vec<Bucket>, Self::Error>;
+    /// How many numbers a node's dice have given since the last reset.
+    fn drawn(&mut self, node: NodeIndex) -> Result<u64, Self::Error>;
     /// A node's counters, by [`Metric`](twinpath_core::seam::Metric).
     fn metrics(&mut self, node: NodeIndex) -> Result<Vec<u64>, Self::Error>;
     /// Removes one conntrack half, as an eviction would; whether it was there.
@@ -70,6 +89,10 @@ impl SimEngine {
     /// A node, to look into.
     pub fn node(&self, node: NodeIndex) -> Option<&SimNode> {
         self.nodes.get(node)
+    }
+
+    fn known(&self, node: NodeIndex) -> Result<&SimNode, SimError> {
+        self.nodes.get(node).ok_or(SimError::NoNode(node))
     }
 
     /// A node, to change.
@@ -132,12 +155,44 @@ impl Engine for SimEngine {
         Ok(hook::handle(frame, tables, work, hook, device))
     }
 
+    /// What carries the mark passes where packets leave by way of the stack; elsewhere none does.
+    fn run_marked(
+        &mut self,
+        node: NodeIndex,
+        hook: Hook,
+        device: IfIndex,
+        frame: &mut Frame,
+    ) -> Result<Decision, SimError> {
+        let mark = self.known(node)?.0.config.mark;
+        if mark != 0 && matches!(hook, Hook::ToPod | Hook::ToNetdev) {
+            return Ok(Decision::untracked(Verdict::Pass));
+        }
+        self.run(node, hook, device, frame)
+    }
+
     fn conntrack(&mut self, node: NodeIndex) -> Result<Vec<(Tuple, Flow)>, SimError> {
-        Ok(self.nodes.get(node).ok_or(SimError::NoNode(node))?.0.conntrack.dump())
+        Ok(self.known(node)?.0.conntrack.dump())
+    }
+
+    fn affinities(&mut self, node: NodeIndex) -> Result<Vec<(Client, Affinity)>, SimError> {
+        Ok(self.known(node)?.0.affinities.dump())
+    }
+
+    fn fragments(&mut self, node: NodeIndex) -> Result<Vec<(Datagram, Ports)>, SimError> {
+        Ok(self.known(node)?.0.fragments.dump())
+    }
+
+    fn limits(&mut self, node: NodeIndex) -> Result<Vec<Bucket>, SimError> {
+        let limits = &self.known(node)?.0.limits;
+        Ok((0..LIMITS as u32).filter_map(|slot| limits.get(&slot).cloned()).collect())
+    }
+
+    fn drawn(&mut self, node: NodeIndex) -> Result<u64, SimError> {
+        Ok(self.known(node)?.0.host.drawn)
     }
 
     fn metrics(&mut self, node: NodeIndex) -> Result<Vec<u64>, SimError> {
-        Ok(self.nodes.get(node).ok_or(SimError::NoNode(node))?.0.host.metrics.clone())
+        Ok(self.known(node)?.0.host.metrics.clone())
     }
 
     fn evict(&mut self, node: NodeIndex, key: &Tuple) -> Result<bool, SimError> {

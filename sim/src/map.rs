@@ -186,6 +186,14 @@ impl<K: Pod + Eq + Copy, V: Pod + Clone> LruModel<K, V> {
         self.entries.iter().map(|slot| (&slot.key, &slot.value))
     }
 
+    /// All entries, by key.
+    pub fn dump(&self) -> Vec<(K, V)>
+    where
+        K: Ord,
+    {
+        sorted(self.iter().map(|(key, value)| (*key, value.clone())).collect())
+    }
+
     /// How many entries there are.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -321,10 +329,6 @@ mod tests {
         assert_eq!(array.get(&2), None);
     }
 
-    fn dump(map: &LruModel<u32, u32>) -> Vec<(u32, u32)> {
-        sorted(map.iter().map(|(key, value)| (*key, *value)).collect())
-    }
-
     fn filled(max_entries: u32, eviction: Eviction, inserts: u32) -> LruModel<u32, u32> {
         let mut map = LruModel::new(max_entries as usize, eviction);
         for key in 0..inserts {
@@ -338,7 +342,7 @@ mod tests {
         let mut map = filled(3, Eviction::Exact, 3);
         assert_eq!(map.get(&0), Some(&0)); // a use
         map.insert(&3, &3, Put::New).unwrap();
-        assert_eq!(dump(&map), [(0, 0), (2, 2), (3, 3)]);
+        assert_eq!(map.dump(), [(0, 0), (2, 2), (3, 3)]);
         assert_eq!(map.insert(&3, &4, Put::New), Err(InsertError::Exists));
         assert_eq!(map.insert(&3, &4, Put::Any), Ok(()));
         assert_eq!(map.evicted(), 1);
@@ -352,17 +356,17 @@ mod tests {
         assert_eq!((map.len(), map.evicted()), (1024, 0));
         let map = filled(1024, Eviction::KERNEL, 1025);
         assert_eq!((map.len(), map.evicted()), (1024 - 128 + 1, 128));
-        assert_eq!(dump(&map).first(), Some(&(128, 128)));
+        assert_eq!(map.dump().first(), Some(&(128, 128)));
         assert_eq!(filled(1024, Eviction::KERNEL, 1152).evicted(), 128);
         assert_eq!(filled(1024, Eviction::KERNEL, 1153).evicted(), 256);
     }
 
     #[test]
     fn an_adversary_is_repeatable_and_not_lru() {
-        let one = dump(&filled(16, Eviction::Adversary(7), 64));
-        assert_eq!(one, dump(&filled(16, Eviction::Adversary(7), 64)));
-        assert_ne!(one, dump(&filled(16, Eviction::Adversary(8), 64)));
-        assert_ne!(one, dump(&filled(16, Eviction::Exact, 64)));
+        let one = filled(16, Eviction::Adversary(7), 64).dump();
+        assert_eq!(one, filled(16, Eviction::Adversary(7), 64).dump());
+        assert_ne!(one, filled(16, Eviction::Adversary(8), 64).dump());
+        assert_ne!(one, filled(16, Eviction::Exact, 64).dump());
         assert_eq!(one.len(), 16);
     }
 }

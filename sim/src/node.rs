@@ -108,10 +108,7 @@ impl SimConntrack {
         let mut all: Vec<(Tuple, Flow)> =
             self.v4.iter().map(|(key, flow)| (Tuple::from(key), flow.clone())).collect();
         all.sort_by_key(|(key, _)| *key);
-        let mut v6: Vec<(Tuple, Flow)> =
-            self.v6.iter().map(|(key, flow)| (*key, flow.clone())).collect();
-        v6.sort_by_key(|(key, _)| *key);
-        all.extend(v6);
+        all.extend(self.v6.dump());
         all
     }
 

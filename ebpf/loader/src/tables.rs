@@ -192,6 +192,16 @@ impl KernelTables {
         self.fragments.read()
     }
 
+    /// The rate limits.
+    pub fn limits(&self) -> Result<Vec<Bucket>, TableError> {
+        let slots = 0..self.limits.len();
+        slots
+            .map(|slot| {
+                Ok(Bucket::read_from(&self.limits.get(&slot, 0)?).unwrap_or(Bucket::zeroed()))
+            })
+            .collect()
+    }
+
     /// Forgets all that the datapath has written: connections, affinities, fragments, rate limits.
     pub fn clear(&mut self) -> Result<(), TableError> {
         self.conntrack4.clear()?;

@@ -5,8 +5,11 @@
 
 use aya::programs::{TestRun, TestRunOptions};
 use twinpath_control::diff::{Target, Write};
+use twinpath_core::affinity::{Affinity, Client};
 use twinpath_core::conntrack::Flow;
+use twinpath_core::fragment::{Datagram, Ports};
 use twinpath_core::hook::Hook;
+use twinpath_core::limit::Bucket;
 use twinpath_core::seam::Nanos;
 use twinpath_core::tuple::Tuple;
 use twinpath_core::verdict::{Decision, IfIndex, Verdict};
@@ -19,6 +22,7 @@ use crate::tables::{KernelTables, TableError};
 
 /// Size of `struct __sk_buff`, and where its members are that matter here.
 const CONTEXT: usize = 192;
+const MARK: usize = 8;
 const INGRESS_IFINDEX: usize = 36;
 const SCRATCH: usize = 48;
 
@@ -41,6 +45,8 @@ struct Loaded {
     ebpf: Programs,
     tables: KernelTables,
     seed: u64,
+    /// The mark of packets that are done with.
+    mark: u32,
 }
 
 /// What went wrong with a test run.
@@ -75,6 +81,16 @@ pub enum TestRunError {
         /// What it reported.
         words: [u32; 5],
     },
+    /// A packet that leaves the hooks has not the mark that it should have.
+    #[error("{program} decided {decision:?} and left the mark {mark:#x} on the packet")]
+    Mark {
+        /// The program.
+        program: &'static str,
+        /// What it decided.
+        decision: Decision,
+        /// The mark.
+        mark: u32,
+    },
 }
 
 impl TestRunEngine {
@@ -85,7 +101,7 @@ impl TestRunEngine {
             .map(|i| {
                 let mut ebpf = load(&options)?;
                 let tables = KernelTables::new(&mut ebpf, limits)?;
-                Ok(Loaded { ebpf, tables, seed: node_seed(seed, i) })
+                Ok(Loaded { ebpf, tables, seed: node_seed(seed, i), mark: 0 })
             })
             .collect::<Result<Vec<_>, LoadError>>()?;
         let mut engine = Self { nodes, now: 0, out: vec![0; 4_096] };
@@ -98,53 +114,21 @@ impl TestRunEngine {
     fn node(&mut self, node: NodeIndex) -> Result<&mut Loaded, TestRunError> {
         self.nodes.get_mut(node).ok_or(TestRunError::NoNode(node))
     }
-}
 
-impl Engine for TestRunEngine {
-    type Error = TestRunError;
-
-    fn nodes(&self) -> usize {
-        self.nodes.len()
-    }
-
-    fn set_time(&mut self, now: Nanos) -> Result<(), TestRunError> {
-        if now == self.now {
-            return Ok(());
-        }
-        self.now = now;
-        for node in &mut self.nodes {
-            let drawn = node.tables.drawn()?;
-            node.tables.set_clock(now, node.seed, drawn)?;
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, node: NodeIndex, write: &Write) -> Result<(), TestRunError> {
-        Ok(self.node(node)?.tables.write(write)?)
-    }
-
-    /// An Ethernet header and more, a whole IP header where the EtherType says IP, at most a page less
-    /// head room and the kernel's own trailer (`bpf_prog_test_run_skb` in `net/bpf/test_run.c`), and a
-    /// complete checksum: a test run has no device that would complete it.
-    fn takes(&self, frame: &Frame) -> bool {
-        let least = match frame.bytes.get(12..14) {
-            Some([0x08, 0x00]) => 14 + 20,
-            Some([0x86, 0xdd]) => 14 + 40,
-            _ => 15,
-        };
-        (least..=3_500).contains(&frame.bytes.len()) && !frame.partial
-    }
-
-    fn run(
+    /// One test run.
+    fn test(
         &mut self,
         node: NodeIndex,
         hook: Hook,
         device: IfIndex,
+        marked: bool,
         frame: &mut Frame,
     ) -> Result<Decision, TestRunError> {
         let loaded = self.nodes.get_mut(node).ok_or(TestRunError::NoNode(node))?;
         let mut context = [0_u8; CONTEXT];
         context[INGRESS_IFINDEX..INGRESS_IFINDEX + 4].copy_from_slice(&device.to_ne_bytes());
+        let mark_in = if marked { loaded.mark } else { 0 };
+        context[MARK..MARK + 4].copy_from_slice(&mark_in.to_ne_bytes());
         let mut context_out = [0_u8; CONTEXT];
         let mut options = TestRunOptions::new();
         options.data_in = Some(&frame.bytes);
@@ -170,8 +154,8 @@ impl Engine for TestRunEngine {
         frame.bytes.extend_from_slice(self.out.get(..length).unwrap_or_default());
 
         let mut words = [0; 5];
-        for (word, bytes) in words.iter_mut().zip(context_out[SCRATCH..].chunks_exact(4)) {
-            *word = u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        for (i, place) in words.iter_mut().enumerate() {
+            *place = word(&context_out, SCRATCH + 4 * i);
         }
         if matches!(hook, Hook::Xdp) {
             words = loaded.tables.report()?;
@@ -186,14 +170,103 @@ impl Engine for TestRunEngine {
             (_, Verdict::Drop(_)) => TC_ACT_SHOT,
             _ => TC_ACT_REDIRECT,
         });
-        match decision {
-            Some(decision) if expected == Some(returned) => Ok(decision),
-            _ => Err(TestRunError::Report { program: name, returned, words }),
+        let Some(decision) = decision.filter(|_| expected == Some(returned)) else {
+            return Err(TestRunError::Report { program: name, returned, words });
+        };
+        let mark = word(&context_out, MARK);
+        let wanted = match decision.verdict() {
+            Verdict::Forward(_) | Verdict::Reject(_) | Verdict::Answer => mark_in | loaded.mark,
+            _ => mark_in,
+        };
+        if mark != wanted && !matches!(hook, Hook::Xdp) {
+            return Err(TestRunError::Mark { program: name, decision, mark });
         }
+        Ok(decision)
+    }
+}
+
+/// A member of a context.
+fn word(context: &[u8; CONTEXT], at: usize) -> u32 {
+    context.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |b| u32::from_ne_bytes(*b))
+}
+
+impl Engine for TestRunEngine {
+    type Error = TestRunError;
+
+    fn nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
+    fn set_time(&mut self, now: Nanos) -> Result<(), TestRunError> {
+        if now == self.now {
+            return Ok(());
+        }
+        self.now = now;
+        for node in &mut self.nodes {
+            let drawn = node.tables.drawn()?;
+            node.tables.set_clock(now, node.seed, drawn)?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, node: NodeIndex, write: &Write) -> Result<(), TestRunError> {
+        let node = self.node(node)?;
+        if let Write::Config(config) = write {
+            node.mark = config.mark;
+        }
+        Ok(node.tables.write(write)?)
+    }
+
+    /// An Ethernet header and more, a whole IP header where the EtherType says IP, at most a page less
+    /// head room and the kernel's own trailer (`bpf_prog_test_run_skb` in `net/bpf/test_run.c`), and a
+    /// complete checksum: a test run has no device that would complete it.
+    fn takes(&self, frame: &Frame) -> bool {
+        let least = match frame.bytes.get(12..14) {
+            Some([0x08, 0x00]) => 14 + 20,
+            Some([0x86, 0xdd]) => 14 + 40,
+            _ => 15,
+        };
+        (least..=3_500).contains(&frame.bytes.len()) && !frame.partial
+    }
+
+    fn run(
+        &mut self,
+        node: NodeIndex,
+        hook: Hook,
+        device: IfIndex,
+        frame: &mut Frame,
+    ) -> Result<Decision, TestRunError> {
+        self.test(node, hook, device, false, frame)
+    }
+
+    fn run_marked(
+        &mut self,
+        node: NodeIndex,
+        hook: Hook,
+        device: IfIndex,
+        frame: &mut Frame,
+    ) -> Result<Decision, TestRunError> {
+        self.test(node, hook, device, true, frame)
     }
 
     fn conntrack(&mut self, node: NodeIndex) -> Result<Vec<(Tuple, Flow)>, TestRunError> {
         Ok(self.node(node)?.tables.conntrack()?)
+    }
+
+    fn affinities(&mut self, node: NodeIndex) -> Result<Vec<(Client, Affinity)>, TestRunError> {
+        Ok(self.node(node)?.tables.affinities()?)
+    }
+
+    fn fragments(&mut self, node: NodeIndex) -> Result<Vec<(Datagram, Ports)>, TestRunError> {
+        Ok(self.node(node)?.tables.fragments()?)
+    }
+
+    fn limits(&mut self, node: NodeIndex) -> Result<Vec<Bucket>, TestRunError> {
+        Ok(self.node(node)?.tables.limits()?)
+    }
+
+    fn drawn(&mut self, node: NodeIndex) -> Result<u64, TestRunError> {
+        Ok(self.node(node)?.tables.drawn()?)
     }
 
     fn metrics(&mut self, node: NodeIndex) -> Result<Vec<u64>, TestRunError> {
