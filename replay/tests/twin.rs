@@ -6,7 +6,10 @@ use std::env;
 use std::path::Path;
 
 use twinpath::command::verify::LIMITS;
-use twinpath::verify::{Random, Twin};
+use twinpath::verify::{
+    HookName, PacketSpec, Protocol, Random, Scenario, Sender, Setup, Step, Target, Twin, Wrap,
+    policy,
+};
 use twinpath_kernel::test_run::TestRunEngine;
 use twinpath_sim::engine::SimEngine;
 
@@ -26,10 +29,227 @@ fn programs() -> Option<TestRunEngine> {
     }
 }
 
+/// What happens at each hook: verdict, reason, status, and whether a service was concerned.
+const AT_HOOKS: &[(&str, &[&str])] = &[
+    (
+        "from-pod",
+        &[
+            "ANSWER UNTRACKED plain",
+            "DELIVER ESTABLISHED plain",
+            "DELIVER ESTABLISHED service",
+            "DELIVER NEW plain",
+            "DELIVER NEW service",
+            "DELIVER REOPENED plain",
+            "DELIVER REOPENED service",
+            "DELIVER REPLY plain",
+            "DELIVER REPLY service",
+            "DELIVER UNTRACKED plain",
+            "DROP CT_CANNOT_CREATE_ENTRY_FROM_PACKET UNTRACKED plain",
+            "DROP CT_TRUNCATED_OR_INVALID_HEADER UNTRACKED plain",
+            "DROP DENIED_BY_LB_SRC_RANGE_CHECK UNTRACKED plain",
+            "DROP ERROR_WHILE_CORRECTING_L4_CHECKSUM UNTRACKED plain",
+            "DROP FIRST_LOGICAL_DATAGRAM_FRAGMENT_NOT_FOUND UNTRACKED plain",
+            "DROP INVALID_PACKET_DROPPED UNTRACKED plain",
+            "DROP NO_HAIRPIN_ADDRESS UNTRACKED plain",
+            "DROP NO_MAPPING_FOR_NAT_MASQUERADE UNTRACKED plain",
+            "DROP SERVICE_ADDRESS_NOT_FOUND UNTRACKED plain",
+            "DROP SERVICE_PORT_NOT_FOUND UNTRACKED plain",
+            "DROP TTL_EXCEEDED UNTRACKED plain",
+            "FORWARD ESTABLISHED plain",
+            "FORWARD ESTABLISHED service",
+            "FORWARD NEW plain",
+            "FORWARD NEW service",
+            "FORWARD REOPENED plain",
+            "FORWARD REOPENED service",
+            "FORWARD REPLY plain",
+            "FORWARD REPLY service",
+            "PASS ESTABLISHED plain",
+            "PASS ESTABLISHED service",
+            "PASS NEW plain",
+            "PASS NEW service",
+            "PASS REOPENED plain",
+            "PASS REOPENED service",
+            "PASS REPLY plain",
+            "PASS REPLY service",
+            "PASS UNTRACKED plain",
+            "REJECT SERVICE_BACKEND_NOT_FOUND UNTRACKED plain",
+            "REJECT SERVICE_PORT_NOT_FOUND UNTRACKED plain",
+            "REJECT TTL_EXCEEDED UNTRACKED plain",
+        ],
+    ),
+    (
+        "to-pod",
+        &[
+            "ANSWER UNTRACKED plain",
+            "DROP CT_TRUNCATED_OR_INVALID_HEADER UNTRACKED plain",
+            "DROP FIRST_LOGICAL_DATAGRAM_FRAGMENT_NOT_FOUND UNTRACKED plain",
+            "DROP INVALID_PACKET_DROPPED UNTRACKED plain",
+            "DROP SERVICE_PORT_NOT_FOUND UNTRACKED plain",
+            "PASS ESTABLISHED plain",
+            "PASS ESTABLISHED service",
+            "PASS NEW plain",
+            "PASS REOPENED plain",
+            "PASS REPLY plain",
+            "PASS REPLY service",
+            "PASS UNTRACKED plain",
+        ],
+    ),
+    (
+        "from-netdev",
+        &[
+            "ANSWER UNTRACKED plain",
+            "DELIVER ESTABLISHED plain",
+            "DELIVER ESTABLISHED service",
+            "DELIVER NEW plain",
+            "DELIVER NEW service",
+            "DELIVER REOPENED plain",
+            "DELIVER REOPENED service",
+            "DELIVER REPLY plain",
+            "DELIVER REPLY service",
+            "DELIVER UNTRACKED plain",
+            "DROP CT_CANNOT_CREATE_ENTRY_FROM_PACKET UNTRACKED plain",
+            "DROP CT_TRUNCATED_OR_INVALID_HEADER UNTRACKED plain",
+            "DROP DENIED_BY_LB_SRC_RANGE_CHECK UNTRACKED plain",
+            "DROP ERROR_WHILE_CORRECTING_L4_CHECKSUM UNTRACKED plain",
+            "DROP FIRST_LOGICAL_DATAGRAM_FRAGMENT_NOT_FOUND UNTRACKED plain",
+            "DROP INVALID_PACKET_DROPPED UNTRACKED plain",
+            "DROP IS_CLUSTER_IP UNTRACKED plain",
+            "DROP NO_HAIRPIN_ADDRESS UNTRACKED plain",
+            "DROP SERVICE_ADDRESS_NOT_FOUND UNTRACKED plain",
+            "DROP SERVICE_PORT_NOT_FOUND UNTRACKED plain",
+            "DROP TTL_EXCEEDED UNTRACKED plain",
+            "FORWARD ESTABLISHED plain",
+            "FORWARD ESTABLISHED service",
+            "FORWARD NEW service",
+            "FORWARD REOPENED service",
+            "FORWARD REPLY plain",
+            "FORWARD REPLY service",
+            "PASS ESTABLISHED plain",
+            "PASS ESTABLISHED service",
+            "PASS NEW plain",
+            "PASS NEW service",
+            "PASS REOPENED plain",
+            "PASS REOPENED service",
+            "PASS REPLY plain",
+            "PASS REPLY service",
+            "PASS UNTRACKED plain",
+            "REJECT FRAGMENTATION_NEEDED UNTRACKED plain",
+            "REJECT SERVICE_BACKEND_NOT_FOUND UNTRACKED plain",
+            "REJECT SERVICE_PORT_NOT_FOUND UNTRACKED plain",
+            "REJECT TTL_EXCEEDED UNTRACKED plain",
+        ],
+    ),
+    (
+        "to-netdev",
+        &[
+            "ANSWER UNTRACKED plain",
+            "DELIVER ESTABLISHED plain",
+            "DELIVER ESTABLISHED service",
+            "DELIVER NEW plain",
+            "DELIVER NEW service",
+            "DELIVER REOPENED plain",
+            "DELIVER REOPENED service",
+            "DELIVER REPLY plain",
+            "DELIVER REPLY service",
+            "DELIVER UNTRACKED plain",
+            "DROP CT_CANNOT_CREATE_ENTRY_FROM_PACKET UNTRACKED plain",
+            "DROP CT_TRUNCATED_OR_INVALID_HEADER UNTRACKED plain",
+            "DROP DENIED_BY_LB_SRC_RANGE_CHECK UNTRACKED plain",
+            "DROP ERROR_WHILE_CORRECTING_L4_CHECKSUM UNTRACKED plain",
+            "DROP FIRST_LOGICAL_DATAGRAM_FRAGMENT_NOT_FOUND UNTRACKED plain",
+            "DROP INVALID_PACKET_DROPPED UNTRACKED plain",
+            "DROP NO_HAIRPIN_ADDRESS UNTRACKED plain",
+            "DROP SERVICE_ADDRESS_NOT_FOUND UNTRACKED plain",
+            "DROP SERVICE_PORT_NOT_FOUND UNTRACKED plain",
+            "PASS ESTABLISHED plain",
+            "PASS ESTABLISHED service",
+            "PASS NEW plain",
+            "PASS NEW service",
+            "PASS REOPENED plain",
+            "PASS REOPENED service",
+            "PASS REPLY plain",
+            "PASS REPLY service",
+            "PASS UNTRACKED plain",
+            "REJECT SERVICE_BACKEND_NOT_FOUND UNTRACKED plain",
+            "REJECT SERVICE_PORT_NOT_FOUND UNTRACKED plain",
+        ],
+    ),
+    (
+        "xdp",
+        &[
+            "FORWARD ESTABLISHED plain",
+            "FORWARD ESTABLISHED service",
+            "FORWARD REPLY plain",
+            "FORWARD REPLY service",
+            "PASS UNTRACKED plain",
+        ],
+    ),
+];
+
+/// Counters that move, and what else is compared and was not empty.
+///
+/// Out of reach here: `CT_MAP_INSERTION_FAILED` and `CT_RESTORE_FAILED`, since a table that evicts takes
+/// everything; `MISSED_TAIL_CALL`, since all programs are there. `IP_FRAGMENTATION_NOT_SUPPORTED` is a
+/// reason that nothing gives.
+const COUNTED: &[&str] = &[
+    "ANSWERED",
+    "ANSWER_LIMITED",
+    "CT_CANNOT_CREATE_ENTRY_FROM_PACKET",
+    "CT_OPENED",
+    "CT_REAPED",
+    "CT_TUPLE_CONFLICT",
+    "CT_RESTORED",
+    "CT_TRUNCATED_OR_INVALID_HEADER",
+    "DENIED_BY_LB_SRC_RANGE_CHECK",
+    "ERROR_WHILE_CORRECTING_L4_CHECKSUM",
+    "ERROR_WRITING_TO_PACKET",
+    "FIRST_LOGICAL_DATAGRAM_FRAGMENT_NOT_FOUND",
+    "FRAGMENTATION_NEEDED",
+    "INVALID_IPV6_EXTENSION_HEADER",
+    "INVALID_PACKET_DROPPED",
+    "IS_CLUSTER_IP",
+    "NO_HAIRPIN_ADDRESS",
+    "NO_MAPPING_FOR_NAT_MASQUERADE",
+    "RELATED",
+    "SERVICE_ADDRESS_NOT_FOUND",
+    "SERVICE_BACKEND_NOT_FOUND",
+    "SERVICE_PORT_NOT_FOUND",
+    "TTL_EXCEEDED",
+    "affinities",
+    "dice",
+    "fragments",
+    "rate limits",
+];
+
+/// What chance seldom brings about: more refused packets at once than are answered, what another node
+/// wrapped in frames with tags, and a connection from another node whose reply tuple is taken.
+fn seldom() -> Scenario {
+    let new = |target, protocol| PacketSpec::new(4, target, protocol);
+    let refused = new(Target::ServiceAddress(0, 9), Protocol::Udp(true));
+    let mut steps = vec![Step::Packet(HookName::FromPod, 10, refused); 1_010];
+    steps.extend([Step::Endpoints(5, 1), Step::Policy(5, policy::DSR)]);
+    let outside = |spec| {
+        let spec = PacketSpec { sender: Sender::Client, ..spec };
+        Step::Packet(HookName::FromNetdev, 2, spec)
+    };
+    steps.push(outside(new(Target::Frontend(5, 1), Protocol::Tcp(2))));
+    for tags in [0, 1] {
+        for family in [4, 6] {
+            steps.push(outside(PacketSpec {
+                tags,
+                wrap: Some(Wrap::Option(5, 1)),
+                ..PacketSpec::new(family, Target::Pod(2, 8080), Protocol::Tcp(2))
+            }));
+        }
+    }
+    Scenario::new(1, Setup::default(), steps)
+}
+
 #[test]
 fn the_simulator_and_the_programs_agree() {
     let Some(programs) = programs() else { return };
     let mut twin = Twin::new(SimEngine::new(1, &LIMITS, 0), programs);
+    assert_eq!(twin.run(&seldom()).unwrap(), None);
     let random = Random {
         packets: number("TWINPATH_PACKETS", 200_000),
         steps: 120,
@@ -48,34 +268,9 @@ fn the_simulator_and_the_programs_agree() {
     }
     println!("{} packets, no difference; what they met:\n{}", outcome.packets, outcome.coverage);
     // A property that never reached its case holds nothing.
-    let expected = [
-        "from-pod DELIVER NEW service",
-        "from-pod DELIVER ESTABLISHED service",
-        "from-pod DELIVER REPLY service",
-        "from-pod DELIVER REOPENED service",
-        "from-pod FORWARD NEW service",
-        "from-pod FORWARD ESTABLISHED service",
-        "from-pod DELIVER NEW plain",
-        "from-pod PASS NEW plain",
-        "from-pod PASS UNTRACKED plain",
-        "from-netdev DELIVER NEW plain",
-        "from-netdev DELIVER REPLY service",
-        "from-netdev PASS UNTRACKED plain",
-        "to-pod PASS NEW plain",
-        "to-pod PASS REPLY service",
-        "SERVICE_PORT_NOT_FOUND",
-        "INVALID_PACKET_DROPPED",
-        "CT_TRUNCATED_OR_INVALID_HEADER",
-        "CT_CANNOT_CREATE_ENTRY_FROM_PACKET",
-        "INVALID_IPV6_EXTENSION_HEADER",
-        "FIRST_LOGICAL_DATAGRAM_FRAGMENT_NOT_FOUND",
-        "SERVICE_BACKEND_NOT_FOUND",
-        "TTL_EXCEEDED",
-        "CT_OPENED",
-        "CT_RESTORED",
-        "CT_REAPED",
-    ];
-    let missed: Vec<&str> =
-        expected.into_iter().filter(|what| outcome.coverage.count(what) == 0).collect();
+    let at_hooks =
+        AT_HOOKS.iter().flat_map(|(hook, all)| all.iter().map(move |w| format!("{hook} {w}")));
+    let expected = at_hooks.chain(COUNTED.iter().map(|what| (*what).to_owned()));
+    let missed: Vec<String> = expected.filter(|what| outcome.coverage.count(what) == 0).collect();
     assert!(missed.is_empty(), "never reached: {missed:?}");
 }

@@ -174,8 +174,12 @@ impl TestRunEngine {
             return Err(TestRunError::Report { program: name, returned, words });
         };
         let mark = word(&context_out, MARK);
-        let wanted = match decision.verdict() {
-            Verdict::Forward(_) | Verdict::Reject(_) | Verdict::Answer => mark_in | loaded.mark,
+        let wanted = match (hook, decision.verdict()) {
+            // Answers to a pod meet no other hook.
+            (Hook::FromPod, Verdict::Reject(_) | Verdict::Answer) => mark_in,
+            (_, Verdict::Forward(_) | Verdict::Reject(_) | Verdict::Answer)
+            // And what goes to a pod on its way out goes by the pod's device here.
+            | (Hook::ToPod | Hook::ToNetdev, Verdict::Deliver(_)) => mark_in | loaded.mark,
             _ => mark_in,
         };
         if mark != wanted && !matches!(hook, Hook::Xdp) {

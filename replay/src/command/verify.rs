@@ -35,9 +35,9 @@ Exit codes: 0 no difference; 1 a difference, or something that was not expected;
 /// Room for connections: far more than a scenario opens, since the kernel's choice of what to evict is not
 /// the simulator's.
 pub const LIMITS: Limits = Limits {
-    services: 1_024,
+    services: 4_096,
     backends: 1_024,
-    maglev: 8_192,
+    maglev: 16_384,
     endpoints: 64,
     ranges: 256,
     affinities: 1_024,
@@ -48,8 +48,9 @@ pub const LIMITS: Limits = Limits {
 
 /// Run scripts through the simulator and the kernel's programs and compare after every packet
 ///
-/// A script is packets, waits, endpoint changes and evictions on one node. Compared are the decision,
-/// every byte of the packet, every conntrack entry, and the counters. Needs root and the programs.
+/// A script is packets, waits, changes of services and evictions on one node. Compared are the decision,
+/// every byte of the packet, every entry that the datapath writes, and the counters. Needs root and the
+/// programs.
 ///
 /// A scenario is a YAML file with a cluster, clients outside it, and packets. Compared are its expectations,
 /// every packet at every place that a world can see, and every conntrack entry at the end.

@@ -135,22 +135,17 @@ impl Packet {
             Self::Raw(bytes) => Frame::new(bytes.clone()),
             Self::Built { protocol, ends, words } => {
                 let v4 = ends.source.0.is_ipv4();
+                let protocol = match protocol {
+                    Transport::Tcp => Protocol::Tcp(words.flags),
+                    Transport::Udp => Protocol::Udp(true),
+                    Transport::Icmp => Protocol::Icmp(if v4 { 8 } else { 128 }),
+                };
+                let family = if v4 { 4 } else { 6 };
                 let spec = PacketSpec {
-                    family: if v4 { 4 } else { 6 },
-                    from: 0,
-                    to: Target::Outside,
-                    protocol: match protocol {
-                        Transport::Tcp => Protocol::Tcp(words.flags),
-                        Transport::Udp => Protocol::Udp(true),
-                        Transport::Icmp => Protocol::Icmp(if v4 { 8 } else { 128 }),
-                    },
                     port: ends.source.1,
                     payload: words.length,
                     ttl: words.ttl,
-                    tags: 0,
-                    options: 0,
-                    fragment: None,
-                    damage: Vec::new(),
+                    ..PacketSpec::new(family, Target::Outside, protocol)
                 };
                 Frame::new(spec.bytes(ends))
             }

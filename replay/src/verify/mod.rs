@@ -1,19 +1,24 @@
 //! Verification: the same script through two engines, which must agree on everything.
 //!
-//! A [`Scenario`] is a list of packets, waits, endpoint changes and evictions on one node. It is drawn
-//! at random ([`strategy`]), or read from a file that an earlier failure left behind. [`Twin`] runs it
-//! on the simulator and on another engine and compares after every packet: the decision, every byte of
-//! the packet, and every entry of the conntrack table; and the counters at the end.
+//! A [`Scenario`] is a list of packets, waits, changes of endpoints and policies, and evictions on one
+//! node. It is drawn at random ([`strategy`]), or read from a file that an earlier failure left behind.
+//! [`Twin`] runs it on the simulator and on another engine and compares after every packet: the decision,
+//! every byte of the packet, every entry of the tables that the datapath writes (conntrack, affinities,
+//! fragments, rate limits), and how often the dice were thrown; and the counters at the end.
 
 mod cluster;
 mod packet;
 mod random;
 mod scenario;
+mod services;
+mod setup;
 pub mod strategy;
 mod twin;
 
-pub use cluster::{POD_COUNT, SERVICE_COUNT};
-pub use packet::{Damage, Ends, PacketSpec, Protocol, Target};
+pub use cluster::POD_COUNT;
+pub use packet::{Damage, Ends, PacketSpec, Protocol, Quote, Sender, Target, Wrap};
 pub use random::{Failure, Outcome, Random};
 pub use scenario::{HookName, Scenario, ScenarioError, Step};
+pub use services::{SERVICE_COUNT, policy};
+pub use setup::{Setup, Way};
 pub use twin::{Coverage, Difference, Twin, TwinError};

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use twinpath_core::hook::Hook;
 
 use super::PacketSpec;
-use super::cluster::SERVICE_COUNT;
+use super::services::SERVICE_COUNT;
+use super::setup::Setup;
 
 /// A script for one node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +16,9 @@ pub struct Scenario {
     pub v: u32,
     /// The seed of the node's dice.
     pub seed: u64,
+    /// How the node is set up.
+    #[serde(default)]
+    pub setup: Setup,
     /// What happens, in order.
     pub steps: Vec<Step>,
 }
@@ -27,9 +31,11 @@ pub enum Step {
     Packet(HookName, u32, PacketSpec),
     /// Time passes, in milliseconds.
     Wait(u64),
-    /// A service port gets other endpoints: two bits for each of the pods 2 to 5 (0 none, 1 ready,
-    /// 2 terminating, 3 not ready).
+    /// A service port gets other endpoints: two bits for each of the pods that can serve it, 2 to 5 for
+    /// most (0 none, 1 ready, 2 terminating, 3 not ready).
     Endpoints(u8, u8),
+    /// A service port gets another [`policy`](super::policy).
+    Policy(u8, u8),
     /// An entry of the conntrack table is gone, as if evicted: the n-th, modulo their number.
     Evict(u16),
 }
@@ -44,6 +50,10 @@ pub enum HookName {
     ToPod,
     /// [`Hook::FromNetdev`].
     FromNetdev,
+    /// [`Hook::ToNetdev`].
+    ToNetdev,
+    /// [`Hook::Xdp`].
+    Xdp,
 }
 
 impl From<HookName> for Hook {
@@ -52,6 +62,8 @@ impl From<HookName> for Hook {
             HookName::FromPod => Self::FromPod,
             HookName::ToPod => Self::ToPod,
             HookName::FromNetdev => Self::FromNetdev,
+            HookName::ToNetdev => Self::ToNetdev,
+            HookName::Xdp => Self::Xdp,
         }
     }
 }
@@ -75,8 +87,8 @@ pub enum ScenarioError {
 
 impl Scenario {
     /// A scenario with these steps.
-    pub const fn new(seed: u64, steps: Vec<Step>) -> Self {
-        Self { v: 1, seed, steps }
+    pub const fn new(seed: u64, setup: Setup, steps: Vec<Step>) -> Self {
+        Self { v: 1, seed, setup, steps }
     }
 
     /// Reads one from a file.
@@ -89,7 +101,8 @@ impl Scenario {
             return Err(ScenarioError::Version(name, scenario.v));
         }
         for (number, step) in scenario.steps.iter().enumerate() {
-            if matches!(step, Step::Endpoints(service, _) if *service >= SERVICE_COUNT) {
+            if matches!(step, Step::Endpoints(service, _) | Step::Policy(service, _) if *service >= SERVICE_COUNT)
+            {
                 return Err(ScenarioError::Service(name, number + 1));
             }
         }
@@ -100,12 +113,53 @@ impl Scenario {
     pub fn write(&self, path: &Path) -> Result<(), ScenarioError> {
         let name = path.display().to_string();
         let form = |error| ScenarioError::Form(name.clone(), error);
-        let mut text = format!("{{\"v\":{},\"seed\":{},\"steps\":[", self.v, self.seed);
+        let setup = serde_json::to_string(&self.setup).map_err(form)?;
+        let mut text =
+            format!("{{\"v\":{},\"seed\":{},\"setup\":{setup},\"steps\":[", self.v, self.seed);
         for (i, step) in self.steps.iter().enumerate() {
             text += if i == 0 { "\n" } else { ",\n" };
             text += &serde_json::to_string(step).map_err(form)?;
         }
         text += "\n]}\n";
         std::fs::write(path, text).map_err(|error| ScenarioError::File(name.clone(), error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::strategy::{Strategy, ValueTree};
+    use proptest::test_runner::TestRunner;
+
+    use super::*;
+    use crate::verify::{Protocol, Sender, Target, strategy};
+
+    #[test]
+    fn a_file_from_before_setups_and_senders_still_reads() {
+        let text = br#"{"v":1,"seed":7,"steps":[
+{"packet":["from-pod",10,{"family":4,"from":0,"to":{"service":1},"protocol":{"udp":true},"port":40000,"payload":3,"ttl":64,"tags":0,"options":0,"fragment":null,"damage":[]}]},
+{"endpoints":[1,85]},
+{"evict":3}
+]}"#;
+        let scenario: Scenario = serde_json::from_slice(text).unwrap();
+        assert_eq!(scenario.setup, Setup::default());
+        let Step::Packet(HookName::FromPod, 10, spec) = &scenario.steps[0] else {
+            panic!("{:?}", scenario.steps[0]);
+        };
+        assert_eq!((spec.sender, spec.to), (Sender::Pod, Target::Service(1)));
+        assert_eq!((spec.protocol, spec.marked), (Protocol::Udp(true), false));
+        assert_eq!((spec.quote, spec.wrap), (None, None));
+        assert_eq!(scenario.steps[1..], [Step::Endpoints(1, 85), Step::Evict(3)]);
+    }
+
+    #[test]
+    fn what_is_saved_reads_as_it_was() {
+        let path = std::env::temp_dir().join(format!("twin-{}.json", std::process::id()));
+        let mut runner = TestRunner::deterministic();
+        for _ in 0..20 {
+            let scenario = strategy::scenario(40).new_tree(&mut runner).unwrap().current();
+            scenario.write(&path).unwrap();
+            assert_eq!(Scenario::read(&path).unwrap(), scenario);
+        }
+        std::fs::remove_file(&path).unwrap();
     }
 }

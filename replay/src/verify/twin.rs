@@ -3,21 +3,24 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use twinpath_control::diff::Write;
-use twinpath_control::tables::Options;
+use twinpath_control::diff::diff;
+use twinpath_control::tables::{Desired, Planner};
+use twinpath_core::bytes::Pod;
 use twinpath_core::conntrack::Flow;
+use twinpath_core::drop_reason::DropReason;
 use twinpath_core::hook::Hook;
+use twinpath_core::limit::Bucket;
 use twinpath_core::seam::{Metric, Nanos};
 use twinpath_core::tuple::Tuple;
-use twinpath_core::verdict::{Decision, IfIndex, Verdict};
+use twinpath_core::verdict::{Decision, Verdict};
 use twinpath_sim::engine::Engine;
 use twinpath_sim::frame::Frame;
 use twinpath_sim::topology::Topology;
-use twinpath_sim::world::Plan;
 
-use super::cluster::{NODE, SERVICE_COUNT, state};
-use super::packet::{Ends, Target};
+use super::cluster::{AllKnobs, NODE, Wires, first_knobs, state};
+use super::packet::{Met, pick};
 use super::scenario::{Scenario, Step};
+use super::setup::Setup;
 
 /// How often each interesting thing happened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +29,16 @@ pub struct Coverage(BTreeMap<String, u64>);
 impl Coverage {
     fn saw(&mut self, what: impl Into<String>) {
         *self.0.entry(what.into()).or_default() += 1;
+    }
+
+    fn count_if(&mut self, happened: bool, what: &str) {
+        if !happened {
+            return;
+        }
+        match self.0.get_mut(what) {
+            Some(count) => *count += 1,
+            None => self.saw(what),
+        }
     }
 
     /// How often this happened.
@@ -82,7 +95,9 @@ pub struct Twin<A, B> {
     one: A,
     other: B,
     topology: Topology,
-    plan: Plan,
+    planner: Planner,
+    /// What is in the tables of both.
+    current: Desired,
     /// Packets compared so far.
     pub packets: u64,
     /// What happened so far.
@@ -91,49 +106,47 @@ pub struct Twin<A, B> {
     pub sent: Vec<Vec<u8>>,
 }
 
-/// Endpoints at the start of every scenario: all pods serve everything.
-const ALL_READY: u8 = 0b0101_0101;
-
 /// When scenarios begin. Not zero, so that time differences can go wrong.
 const START: Nanos = 1_000_000_000_000;
 
 impl<A: Engine, B: Engine> Twin<A, B> {
     /// Two engines with empty tables. Packets that one of them cannot be given are left out.
     pub fn new(one: A, other: B) -> Self {
+        let state = state(&first_knobs());
+        let topology = Topology::new(&state);
+        let mut planner = Planner::default();
+        // So that all numbers are the same whatever scenarios were run before.
+        planner.names(&state);
         Self {
             one,
             other,
-            topology: Topology::new(&state(&[ALL_READY; SERVICE_COUNT as usize])),
-            plan: Plan::new(Options::default()),
+            topology,
+            planner,
+            current: Desired::default(),
             packets: 0,
             coverage: Coverage::default(),
             sent: Vec::new(),
         }
     }
 
-    /// Runs a scenario from fresh connections. `Ok(Some)` is the first difference.
+    /// Runs a scenario from empty connections; the first difference, if there is one.
     pub fn run(&mut self, scenario: &Scenario) -> Result<Option<Difference>, TwinError> {
         self.sent.clear();
         self.one.reset(scenario.seed).map_err(failed)?;
         self.other.reset(scenario.seed).map_err(failed)?;
-        let mut endpoints = [ALL_READY; SERVICE_COUNT as usize];
-        self.apply(&endpoints)?;
+        let setup = &scenario.setup;
+        let mut knobs = first_knobs();
+        self.apply(&knobs, setup)?;
         let mut now = START;
         self.set_time(now)?;
         let mut table = Vec::new();
         for (number, step) in scenario.steps.iter().enumerate() {
             let found = match step {
                 Step::Packet(hook, device, spec) => {
-                    let ends = match spec.to {
-                        Target::Entry(n) => pick(&table, n).map(|key| ends_of(&key)),
-                        _ => spec.ends(),
-                    };
-                    let Some(ends) = ends else { continue };
-                    let mut spec = spec.clone();
-                    if ends.source.0.is_ipv4() != (spec.family == 4) {
-                        spec.family = if ends.source.0.is_ipv4() { 4 } else { 6 };
+                    match spec.meet((*hook).into(), *device, &table) {
+                        Some(met) => self.packet(met, &mut table)?,
+                        None => None,
                     }
-                    self.packet((*hook).into(), *device, spec.bytes(&ends), &mut table)?
                 }
                 Step::Wait(milliseconds) => {
                     now = now.saturating_add(milliseconds.saturating_mul(1_000_000));
@@ -141,14 +154,21 @@ impl<A: Engine, B: Engine> Twin<A, B> {
                     None
                 }
                 Step::Endpoints(service, bits) => {
-                    if let Some(place) = endpoints.get_mut(usize::from(*service)) {
-                        *place = *bits;
+                    if let Some(place) = knobs.get_mut(usize::from(*service)) {
+                        place.endpoints = *bits;
                     }
-                    self.apply(&endpoints)?;
+                    self.apply(&knobs, setup)?;
+                    None
+                }
+                Step::Policy(service, bits) => {
+                    if let Some(place) = knobs.get_mut(usize::from(*service)) {
+                        place.policy = *bits;
+                    }
+                    self.apply(&knobs, setup)?;
                     None
                 }
                 Step::Evict(n) => match pick(&table, *n) {
-                    Some(key) => self.evict(&key, &mut table)?,
+                    Some(&(key, _)) => self.evict(&key, &mut table)?,
                     None => None,
                 },
             };
@@ -156,16 +176,21 @@ impl<A: Engine, B: Engine> Twin<A, B> {
                 return Ok(Some(Difference { step: number + 1, what }));
             }
         }
+        let found = self.compare_counters()?;
+        Ok(found.map(|what| Difference { step: scenario.steps.len(), what }))
+    }
+
+    fn compare_counters(&mut self) -> Result<Option<String>, TwinError> {
         let (a, b) = (self.one.metrics(0).map_err(failed)?, self.other.metrics(0).map_err(failed)?);
         for (slot, (a, b)) in a.iter().zip(&b).enumerate() {
+            if *a == 0 && *b == 0 {
+                continue;
+            }
             let name = Metric(slot as u32).name().map_or_else(|| slot.to_string(), str::to_owned);
             if a != b {
-                let what = format!("counter {name}: {a} and {b}");
-                return Ok(Some(Difference { step: scenario.steps.len(), what }));
+                return Ok(Some(format!("counter {name}: {a} and {b}")));
             }
-            if *a > 0 {
-                *self.coverage.0.entry(name).or_default() += a;
-            }
+            *self.coverage.0.entry(name).or_default() += a;
         }
         Ok(None)
     }
@@ -173,23 +198,34 @@ impl<A: Engine, B: Engine> Twin<A, B> {
     /// One packet through a hook of both; what differs.
     fn packet(
         &mut self,
-        hook: Hook,
-        device: IfIndex,
-        bytes: Vec<u8>,
+        met: Met,
         table: &mut Vec<(Tuple, Flow)>,
     ) -> Result<Option<String>, TwinError> {
+        let Met { hook, device, marked, bytes } = met;
         let mut one = Frame::new(bytes);
         if !self.one.takes(&one) || !self.other.takes(&one) {
             return Ok(None);
         }
         let mut other = one.clone();
         self.sent.push(one.bytes.clone());
-        let a = self.one.run(0, hook, device, &mut one).map_err(failed)?;
-        let b = self.other.run(0, hook, device, &mut other).map_err(failed)?;
+        let (a, b) = if marked {
+            (
+                self.one.run_marked(0, hook, device, &mut one).map_err(|e| e.to_string()),
+                self.other.run_marked(0, hook, device, &mut other).map_err(|e| e.to_string()),
+            )
+        } else {
+            (
+                self.one.run(0, hook, device, &mut one).map_err(|e| e.to_string()),
+                self.other.run(0, hook, device, &mut other).map_err(|e| e.to_string()),
+            )
+        };
         self.packets += 1;
-        if a != b {
-            return Ok(Some(format!("decision at {}: {a:?} and {b:?}", hook.name())));
-        }
+        let decision = match (a, b) {
+            (Ok(a), Ok(b)) if a == b => a,
+            (a, b) => {
+                return Ok(Some(format!("decision at {}: {a:?} and {b:?}", hook.name())));
+            }
+        };
         if one != other {
             return Ok(Some(format!(
                 "bytes after {}: {}",
@@ -197,7 +233,7 @@ impl<A: Engine, B: Engine> Twin<A, B> {
                 first_difference(&one, &other)
             )));
         }
-        self.see(hook, &a);
+        self.see(hook, &decision);
         self.compare_tables(table)
     }
 
@@ -208,39 +244,47 @@ impl<A: Engine, B: Engine> Twin<A, B> {
             Verdict::Forward(_) => "FORWARD",
             Verdict::Reject(_) => "REJECT",
             Verdict::Answer => "ANSWER",
-            Verdict::Drop(reason) => reason.name(),
+            Verdict::Drop(_) => "DROP",
         };
+        let reason = decision.reason().map_or("", DropReason::name);
         let service = if decision.service == 0 { "plain" } else { "service" };
+        let space = if reason.is_empty() { "" } else { " " };
         self.coverage.saw(format!(
-            "{} {} {} {}",
+            "{} {verdict}{space}{reason} {} {service}",
             hook.name(),
-            verdict,
             decision.status().name(),
-            service
         ));
     }
 
+    /// Compares all that the datapath has written, and leaves the conntrack table in `table`.
     fn compare_tables(
         &mut self,
         table: &mut Vec<(Tuple, Flow)>,
     ) -> Result<Option<String>, TwinError> {
-        let (a, b) =
-            (self.one.conntrack(0).map_err(failed)?, self.other.conntrack(0).map_err(failed)?);
+        let (one, other) = (&mut self.one, &mut self.other);
+        let (a, b) = (one.conntrack(0).map_err(failed)?, other.conntrack(0).map_err(failed)?);
         if a != b {
-            let differs = |x: &[(Tuple, Flow)], y: &[(Tuple, Flow)]| {
-                x.iter()
-                    .filter(|entry| !y.contains(entry))
-                    .map(|e| format!("\n    {e:?}"))
-                    .collect::<String>()
-            };
-            return Ok(Some(format!(
-                "conntrack: only one has{}\n  only other has{}",
-                differs(&a, &b),
-                differs(&b, &a)
-            )));
+            return Ok(Some(differing("conntrack", &a, &b)));
         }
         *table = a;
-        Ok(None)
+        let (a, b) = (one.affinities(0).map_err(failed)?, other.affinities(0).map_err(failed)?);
+        if a != b {
+            return Ok(Some(differing("affinities", &a, &b)));
+        }
+        self.coverage.count_if(!a.is_empty(), "affinities");
+        let (a, b) = (one.fragments(0).map_err(failed)?, other.fragments(0).map_err(failed)?);
+        if a != b {
+            return Ok(Some(differing("fragments", &a, &b)));
+        }
+        self.coverage.count_if(!a.is_empty(), "fragments");
+        let (a, b) = (one.limits(0).map_err(failed)?, other.limits(0).map_err(failed)?);
+        if a != b {
+            return Ok(Some(differing("rate limits", &a, &b)));
+        }
+        self.coverage.count_if(a.iter().any(|b| *b != Bucket::zeroed()), "rate limits");
+        let (a, b) = (one.drawn(0).map_err(failed)?, other.drawn(0).map_err(failed)?);
+        self.coverage.count_if(a > 0, "dice");
+        Ok((a != b).then(|| format!("numbers drawn: {a} and {b}")))
     }
 
     fn evict(
@@ -261,26 +305,31 @@ impl<A: Engine, B: Engine> Twin<A, B> {
         self.other.set_time(now).map_err(failed)
     }
 
-    fn apply(&mut self, endpoints: &[u8; SERVICE_COUNT as usize]) -> Result<(), TwinError> {
-        let writes: Vec<Write> = self.plan.writes(&state(endpoints), NODE, &self.topology);
-        for write in writes {
-            self.one.write(0, &write).map_err(failed)?;
-            self.other.write(0, &write).map_err(failed)?;
+    /// Brings the tables of both to these services.
+    fn apply(&mut self, knobs: &AllKnobs, setup: &Setup) -> Result<(), TwinError> {
+        let wires = Wires { topology: &self.topology, setup };
+        let mut desired = self.planner.plan(&state(knobs), NODE, &wires, &setup.options());
+        let writes = diff(&self.current, &desired);
+        for write in &writes {
+            self.one.write(0, write).map_err(failed)?;
+            self.other.write(0, write).map_err(failed)?;
         }
+        let epoch = self.current.config.epoch;
+        desired.config.epoch = epoch.wrapping_add(u32::from(!writes.is_empty()));
+        self.current = desired;
         Ok(())
     }
 }
 
-fn pick(table: &[(Tuple, Flow)], n: u16) -> Option<Tuple> {
-    let index = usize::from(n).checked_rem(table.len())?;
-    table.get(index).map(|(key, _)| *key)
-}
-
-fn ends_of(key: &Tuple) -> Ends {
-    Ends {
-        source: (key.source.into(), key.source_port.get()),
-        destination: (key.destination.into(), key.destination_port.get()),
-    }
+/// What only one of two tables has.
+fn differing<T: PartialEq + fmt::Debug>(name: &str, a: &[T], b: &[T]) -> String {
+    let only = |x: &[T], y: &[T]| {
+        x.iter()
+            .filter(|entry| !y.contains(entry))
+            .map(|e| format!("\n    {e:?}"))
+            .collect::<String>()
+    };
+    format!("{name}: only one has{}\n  only other has{}", only(a, b), only(b, a))
 }
 
 fn first_difference(one: &Frame, other: &Frame) -> String {
