@@ -1,7 +1,7 @@
 //! Why a packet was dropped: one numbered reason each.
 
 /// A reason. Numbers from 130 up and the names are Hubble's, so that tools and eyes that know them
-/// read ours; numbers below 100 are twinpath's own. Numbers are never used again for another reason.
+/// read ours; numbers below 100 are twinpath's own. Numbers are never used again for another reason (157, of early versions: fragments).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 #[repr(u8)]
 pub enum DropReason {
@@ -33,8 +33,6 @@ pub enum DropReason {
     ConntrackInsertionFailed = 155,
     /// An IPv6 extension header is cut, or there are too many, or the packet is source-routed.
     InvalidExtensionHeader = 156,
-    /// A fragment of a packet to a frontend.
-    FragmentationNotSupported = 157,
     /// The service has no backend that may take this packet.
     ServiceBackendNotFound = 158,
     /// No source port is left under which the packet could be sent on.
@@ -49,7 +47,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of the numbers.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 19] = [
         Self::ServicePortNotFound,
         Self::ConntrackTupleConflict,
         Self::IsClusterIp,
@@ -64,7 +62,6 @@ impl DropReason {
         Self::ChecksumCannotFollow,
         Self::ConntrackInsertionFailed,
         Self::InvalidExtensionHeader,
-        Self::FragmentationNotSupported,
         Self::ServiceBackendNotFound,
         Self::NoMappingForNat,
         Self::FragmentNotFound,
@@ -94,7 +91,6 @@ impl DropReason {
             Self::ChecksumCannotFollow => "ERROR_WHILE_CORRECTING_L4_CHECKSUM",
             Self::ConntrackInsertionFailed => "CT_MAP_INSERTION_FAILED",
             Self::InvalidExtensionHeader => "INVALID_IPV6_EXTENSION_HEADER",
-            Self::FragmentationNotSupported => "IP_FRAGMENTATION_NOT_SUPPORTED",
             Self::ServiceBackendNotFound => "SERVICE_BACKEND_NOT_FOUND",
             Self::NoMappingForNat => "NO_MAPPING_FOR_NAT_MASQUERADE",
             Self::FragmentNotFound => "FIRST_LOGICAL_DATAGRAM_FRAGMENT_NOT_FOUND",

@@ -8,11 +8,13 @@
 //!
 //! | for | see |
 //! |---|---|
-//! | what happens to a packet, from top to bottom | [`hook`] |
+//! | what happens to a packet, from top to bottom | [`hook`], and its stages in `hook/` |
 //! | what the core needs from a platform | [`seam`] |
 //! | bytes to tuple | [`parse`], [`quote`] in ICMP errors, [`wire`] |
 //! | connections | [`conntrack`], [`state`], [`mod@tuple`] |
-//! | service to backend | [`select`], [`service`], [`backend`], [`hash`] |
+//! | service to backend | [`select`], [`service`], [`backend`], [`affinity`], [`range`], [`hash`] |
+//! | source ports | [`snat`] |
+//! | fragments, rate limits | [`fragment`], [`limit`] |
 //! | rewriting | [`translate`], [`checksum`] |
 //! | telling another node of the frontend | [`dsr`] |
 //! | the outcome | [`verdict`], [`drop_reason`] |

@@ -189,8 +189,7 @@ const AT_HOOKS: &[(&str, &[&str])] = &[
 /// Counters that move, and what else is compared and was not empty.
 ///
 /// Out of reach here: `CT_MAP_INSERTION_FAILED` and `CT_RESTORE_FAILED`, since a table that evicts takes
-/// everything; `MISSED_TAIL_CALL`, since all programs are there. `IP_FRAGMENTATION_NOT_SUPPORTED` is a
-/// reason that nothing gives.
+/// everything; `MISSED_TAIL_CALL`, since all programs are there.
 const COUNTED: &[&str] = &[
     "ANSWERED",
     "ANSWER_LIMITED",

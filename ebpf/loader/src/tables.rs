@@ -71,6 +71,11 @@ impl Connections {
         let Some(Map::LruHashMap(map)) = ebpf.take_map(name) else {
             return Err(LoadError::Unexpected(name));
         };
+        // An object of an older build would be read as something else.
+        let size = map.info().ok().and_then(|info| usize::try_from(info.value_size()).ok());
+        if size.is_some_and(|size| size != size_of::<Flow>()) {
+            return Err(LoadError::Unexpected(name));
+        }
         Ok(Self { map, entries: Entries::new(key, size_of::<Flow>(), room) })
     }
 
