@@ -13,7 +13,8 @@ pub enum DropReason {
     IsClusterIp = 3,
     /// An address of the service range that no service has.
     ServiceAddressNotFound = 4,
-    /// A pod was given itself as backend and has no address to see itself under.
+    /// A pod was given itself as backend and has no address to see itself under; or a node, whose packet
+    /// is on its way out by then.
     NoHairpinAddress = 5,
     /// A header is malformed or cut.
     InvalidPacket = 134,

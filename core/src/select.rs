@@ -114,6 +114,10 @@ fn serve<M: Maps>(
     work.half.aim(service.id, id, backend);
     let (address, is_v4) = (backend.address, work.parsed.tuple.is_v4());
     leave(node, work, &address);
+    if matches!(work.arrival.hook, Hook::ToNetdev) && is_host(node, &address) {
+        // It is on its way out, and nothing here could turn it round.
+        return Err(DropReason::NoHairpinAddress);
+    }
     if address == source {
         // RFC 4787, REQ-9: a pod that is given itself must see another address, or it would answer
         // itself without this node's seeing it.
@@ -237,6 +241,12 @@ pub fn exit_to<M: Maps>(node: &Node<M>, address: &Address, uplink: IfIndex) -> E
 #[inline(always)]
 pub fn is_here<M: Maps>(node: &Node<M>, address: &Address) -> bool {
     node.endpoints.get(address).is_some_and(crate::endpoint::Endpoint::is_here)
+}
+
+/// Whether an address is that of this node itself.
+#[inline(always)]
+fn is_host<M: Maps>(node: &Node<M>, address: &Address) -> bool {
+    node.endpoints.get(address).is_some_and(|endpoint| matches!(endpoint.kind(), Kind::Host))
 }
 
 /// Whether services live on this address, on whatever port: an untranslated packet to it must not

@@ -67,3 +67,14 @@ fn without_an_address_it_is_dropped() {
         assert_eq!(world.answer(), Answer::None);
     });
 }
+
+#[test]
+fn a_node_that_is_its_own_backend_sends_nothing_out() {
+    both(|world| {
+        world.serve("vip", 7, &["node"]);
+        world.play(&[
+            ("node: udp node:1 > vip:80", "NO_HAIRPIN_ADDRESS"),
+            ("pod 10: udp client:1 > vip:80", "stack: udp client:1 > node:8080, NEW of 7"),
+        ]);
+    });
+}
