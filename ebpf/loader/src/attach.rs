@@ -1,4 +1,5 @@
-//! Attaching the programs to devices: TCX links where the kernel has them, tc filters otherwise.
+//! Attaching the programs to devices: at tc, TCX links where the kernel has them and filters otherwise; at
+//! XDP, in the driver where it can and in the kernel's generic code otherwise.
 //!
 //! All of it is about the devices of the calling thread's network namespace.
 
@@ -7,13 +8,14 @@ use std::mem::ManuallyDrop;
 use aya::Ebpf;
 use aya::programs::links::Link as _;
 use aya::programs::tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions};
-use aya::programs::{LinkOrder, ProgramError, TcAttachType};
+use aya::programs::xdp::XdpLink;
+use aya::programs::{LinkOrder, ProgramError, TcAttachType, XdpMode};
 use aya::util::KernelVersion;
 use twinpath_core::hook::Hook;
 
-use crate::load::{LoadError, program};
+use crate::load::{LoadError, program, xdp};
 
-/// How a program is attached.
+/// How a program is attached at tc.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Method {
     /// A TCX link (Linux 6.6): the kernel drops it with its last file descriptor.
@@ -73,56 +75,63 @@ enum AttachedLink {
     /// The library's link detaches when it is dropped, in whatever namespace the thread is in by then,
     /// where the device's number may be another device's. So it is never dropped, only detached.
     Clsact(ManuallyDrop<SchedClassifierLink>),
+    /// Closing it detaches (Linux 5.9).
+    Xdp(XdpLink, XdpMode),
 }
 
 impl AttachedLink {
-    const fn new(link: SchedClassifierLink, method: Method) -> Self {
+    const fn at_tc(link: SchedClassifierLink, method: Method) -> Self {
         match method {
             Method::Tcx => Self::Tcx(link),
             Method::Clsact => Self::Clsact(ManuallyDrop::new(link)),
         }
     }
-
-    const fn method(&self) -> Method {
-        match self {
-            Self::Tcx(_) => Method::Tcx,
-            Self::Clsact(_) => Method::Clsact,
-        }
-    }
-
-    fn into_inner(self) -> SchedClassifierLink {
-        match self {
-            Self::Tcx(link) => link,
-            Self::Clsact(link) => ManuallyDrop::into_inner(link),
-        }
-    }
 }
 
 impl Attachment {
-    /// Attaches the program of a hook to a device of this thread's namespace.
+    /// Attaches the program of a hook to a device of this thread's namespace. At tc by this method; at XDP
+    /// in the driver, or in the kernel's generic code where the driver refuses.
     pub fn new(
         ebpf: &mut Ebpf,
         hook: Hook,
         device: &str,
         method: Method,
     ) -> Result<Self, AttachError> {
-        let options = match method {
-            Method::Tcx => TcAttachOptions::TcxOrder(LinkOrder::default()),
-            Method::Clsact => {
-                add_clsact(device)?;
-                TcAttachOptions::Netlink(NlOptions::default())
+        let failed = failure("attaching", hook, device);
+        let link = match hook {
+            Hook::Xdp => {
+                let program = xdp(ebpf)?;
+                let mut mode = XdpMode::Driver;
+                let id = program.attach(device, mode).or_else(|_| {
+                    mode = XdpMode::Skb;
+                    program.attach(device, mode)
+                });
+                let link = program.take_link(id.map_err(&failed)?).map_err(&failed)?;
+                AttachedLink::Xdp(link, mode)
+            }
+            hook => {
+                let options = match method {
+                    Method::Tcx => TcAttachOptions::TcxOrder(LinkOrder::default()),
+                    Method::Clsact => {
+                        add_clsact(device)?;
+                        TcAttachOptions::Netlink(NlOptions::default())
+                    }
+                };
+                let program = program(ebpf, hook)?;
+                let id =
+                    program.attach_with_options(device, side(hook), options).map_err(&failed)?;
+                AttachedLink::at_tc(program.take_link(id).map_err(&failed)?, method)
             }
         };
-        let failed = failure("attaching", hook, device);
-        let program = program(ebpf, hook)?;
-        let id = program.attach_with_options(device, side(hook), options).map_err(&failed)?;
-        let link = AttachedLink::new(program.take_link(id).map_err(&failed)?, method);
         Ok(Self { hook, device: device.to_owned(), link })
     }
 
-    /// How it is attached.
-    pub const fn method(&self) -> Method {
-        self.link.method()
+    /// Of an XDP program, where it runs: [`XdpMode::Driver`] or [`XdpMode::Skb`].
+    pub const fn xdp_mode(&self) -> Option<XdpMode> {
+        match &self.link {
+            AttachedLink::Xdp(_, mode) => Some(*mode),
+            AttachedLink::Tcx(_) | AttachedLink::Clsact(_) => None,
+        }
     }
 
     /// Puts the hook's program of another loaded set, or one loaded again, in this one's place. There
@@ -130,17 +139,32 @@ impl Attachment {
     pub fn replace(self, ebpf: &mut Ebpf) -> Result<Self, AttachError> {
         let Self { hook, device, link } = self;
         let failed = failure("replacing", hook, &device);
-        let program = program(ebpf, hook)?;
-        let method = link.method();
-        let id = program.attach_to_link(link.into_inner()).map_err(&failed)?;
-        let link = AttachedLink::new(program.take_link(id).map_err(&failed)?, method);
-        Ok(Self { hook, device, link })
+        let mut at_tc = |link, method| {
+            let program = program(ebpf, hook)?;
+            let id = program.attach_to_link(link).map_err(&failed)?;
+            Ok(AttachedLink::at_tc(program.take_link(id).map_err(&failed)?, method))
+        };
+        let link = match link {
+            AttachedLink::Tcx(link) => at_tc(link, Method::Tcx),
+            AttachedLink::Clsact(link) => at_tc(ManuallyDrop::into_inner(link), Method::Clsact),
+            AttachedLink::Xdp(link, mode) => {
+                let program = xdp(ebpf)?;
+                let id = program.attach_to_link(link).map_err(&failed)?;
+                Ok(AttachedLink::Xdp(program.take_link(id).map_err(&failed)?, mode))
+            }
+        };
+        link.map(|link| Self { hook, device, link })
     }
 
     /// Takes the program off. To be called in the device's namespace.
     pub fn detach(self) -> Result<(), AttachError> {
         let failed = failure("detaching", self.hook, &self.device);
-        self.link.into_inner().detach().map_err(failed)
+        match self.link {
+            AttachedLink::Tcx(link) => link.detach(),
+            AttachedLink::Clsact(link) => ManuallyDrop::into_inner(link).detach(),
+            AttachedLink::Xdp(link, _) => link.detach(),
+        }
+        .map_err(failed)
     }
 }
 

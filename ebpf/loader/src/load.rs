@@ -15,6 +15,9 @@ pub struct Options {
     pub limits: Limits,
     /// Virtual time, seeded dice, and decisions reported in the packet's scratch words.
     pub verified: bool,
+    /// Whether the programs of a verified run are attached: then the kernel's tables are asked for
+    /// neighbours at XDP, which there are none of in a test run.
+    pub attached: bool,
 }
 
 /// Why the programs are not there to run.
@@ -74,14 +77,36 @@ pub fn load(options: &Options) -> Result<Programs, LoadError> {
         None => return Err(LoadError::Unexpected("STAGES")),
     };
     for stage in Stage::ALL {
-        let name = stage.program();
-        load_program(&mut ebpf, name)?;
-        let fd = ebpf.program(name).ok_or(LoadError::Unexpected(name))?.fd();
-        let failed = |error: String| LoadError::Program { name, error };
-        let fd = fd.map_err(|error| failed(describe(&error)))?;
-        stages.set(stage as u32, fd, 0).map_err(|error| failed(error.to_string()))?;
+        load_program(&mut ebpf, stage.program())?;
+        set_stage(&ebpf, &mut stages, stage)?;
     }
     Ok(Programs { ebpf, stages })
+}
+
+impl Programs {
+    /// Loads the programs of all stages once more, on the same maps, and puts each in the place of the one
+    /// that was there.
+    pub fn replace_stages(&mut self) -> Result<(), LoadError> {
+        let Self { ebpf, stages } = self;
+        for stage in Stage::ALL {
+            load_again(ebpf, stage.program())?;
+            set_stage(ebpf, stages, stage)?;
+        }
+        Ok(())
+    }
+}
+
+/// Puts the program of a stage where the others find it.
+fn set_stage(
+    ebpf: &Ebpf,
+    stages: &mut ProgramArray<MapData>,
+    stage: Stage,
+) -> Result<(), LoadError> {
+    let name = stage.program();
+    let fd = ebpf.program(name).ok_or(LoadError::Unexpected(name))?.fd();
+    let failed = |error: String| LoadError::Program { name, error };
+    let fd = fd.map_err(|error| failed(describe(&error)))?;
+    stages.set(stage as u32, fd, 0).map_err(|error| failed(error.to_string()))
 }
 
 /// Makes the maps and sets the programs' constants, but gives the kernel no program yet.
@@ -93,7 +118,11 @@ pub fn open(options: &Options) -> Result<Ebpf, LoadError> {
     }
     let size = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).max(1);
     let limits = &options.limits;
-    let verified = u32::from(options.verified);
+    let verified = match (options.verified, options.attached) {
+        (false, _) => 0_u32,
+        (true, false) => 1,
+        (true, true) => 2,
+    };
     let tick = tick();
     // `INITIAL_JIFFIES` of include/linux/jiffies.h: five minutes before a 32-bit counter wraps.
     let at_boot = u64::from((300 * (1_000_000_000 / tick) as u32).wrapping_neg());
@@ -140,11 +169,18 @@ fn tick() -> u64 {
 /// Loads the program of a hook once more, on the same maps. Links that others hold stay with the program
 /// that was there before.
 pub fn reload(ebpf: &mut Ebpf, hook: Hook) -> Result<(), LoadError> {
-    let failed =
-        |error: ProgramError| LoadError::Program { name: hook.program(), error: describe(&error) };
-    let program = program(ebpf, hook)?;
-    program.unload().map_err(failed)?;
-    program.load().map_err(failed)
+    load_again(ebpf, hook.program())
+}
+
+fn load_again(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
+    let failed = |error: ProgramError| LoadError::Program { name, error: describe(&error) };
+    match ebpf.program_mut(name) {
+        Some(Program::SchedClassifier(program)) => program.unload(),
+        Some(Program::Xdp(program)) => program.unload(),
+        _ => return Err(LoadError::Unexpected(name)),
+    }
+    .map_err(failed)?;
+    load_program(ebpf, name)
 }
 
 /// The XDP program.

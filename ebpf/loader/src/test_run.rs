@@ -96,7 +96,7 @@ pub enum TestRunError {
 impl TestRunEngine {
     /// Loads the programs once per node.
     pub fn new(nodes: usize, limits: &Limits, seed: u64) -> Result<Self, LoadError> {
-        let options = Options { limits: *limits, verified: true };
+        let options = Options { limits: *limits, verified: true, attached: false };
         let nodes = (0..nodes)
             .map(|i| {
                 let mut ebpf = load(&options)?;

@@ -6,8 +6,8 @@ use twinpath_core::seam::{Host, Metric, Nanos};
 
 use crate::maps::{CLOCK, METRICS};
 
-/// Set to 1 by the loader, before the program is loaded, to run on virtual time and seeded
-/// randomness. A constant to the kernel's verifier, which removes the branch not taken.
+/// Set by the loader, before the program is loaded, to run on virtual time and seeded randomness: to
+/// [`TEST_RUN`], or to another number where the program is attached. A constant to the kernel's verifier, which removes the branch not taken.
 #[unsafe(no_mangle)]
 static VERIFIED: u32 = 0;
 
@@ -19,11 +19,21 @@ static TICK: u64 = 4_000_000;
 #[unsafe(no_mangle)]
 static TICKS_AT_BOOT: u64 = 0;
 
+/// The number for a test run, which has no devices.
+const TEST_RUN: u32 = 1;
+
 /// Whether this is a verified run.
 #[inline(always)]
 pub(crate) fn is_verified() -> bool {
     // SAFETY: a read of a static. Volatile, because the loader changes it after compilation.
     unsafe { core::ptr::read_volatile(&raw const VERIFIED) != 0 }
+}
+
+/// Whether this is a verified run that nothing leaves.
+#[inline(always)]
+pub(crate) fn is_test_run() -> bool {
+    // SAFETY: as above.
+    unsafe { core::ptr::read_volatile(&raw const VERIFIED) == TEST_RUN }
 }
 
 /// The virtual clock and dice of a verified run.

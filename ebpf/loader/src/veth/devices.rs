@@ -14,11 +14,14 @@
 
 use std::ffi::CStr;
 use std::fmt::Write as _;
+use std::io;
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 
 use twinpath_core::verdict::IfIndex;
 use twinpath_sim::topology::{Mac, Topology, UPLINK};
 
+use crate::veth::driver::{complete_checksums, pass_all};
 use crate::veth::netns::{Namespace, NamespaceError};
 
 /// The device of a node that faces the others.
@@ -59,7 +62,9 @@ pub struct Namespaces {
     /// The router, if there is one.
     pub router: Option<Namespace>,
     /// With the bridge, if there is one.
-    _bridge: Option<Namespace>,
+    pub bridge: Option<Namespace>,
+    /// Programs that do nothing, where XDP at the other end of a pair needs them.
+    _passes: Vec<OwnedFd>,
 }
 
 /// Parameters of every namespace: no packets of the kernel's own making.
@@ -126,8 +131,8 @@ impl Namespaces {
             }
             None => None,
         };
-        let mut all = Self { nodes, pods, clients, router, _bridge: None };
-        all._bridge = all.join_nodes(topology, stacks)?;
+        let mut all = Self { nodes, pods, clients, router, bridge: None, _passes: Vec::new() };
+        all.bridge = all.join_nodes(topology, stacks)?;
         for (index, node) in all.nodes.iter().enumerate() {
             node.ip(&all.node_commands(topology, index, stacks))?;
         }
@@ -140,7 +145,25 @@ impl Namespaces {
         for (info, client) in topology.clients.iter().zip(&all.clients) {
             client.ip(&pod_commands(&info.addresses, info.gateway, stacks))?;
         }
+        if topology.attached.xdp {
+            all._passes = all.make_ready_for_xdp()?;
+        }
         Ok(all)
+    }
+
+    /// Makes the devices what XDP at the nodes' uplinks needs. A program there takes every frame for one
+    /// from a wire, with its checksum complete, so senders complete it. And what it sends back arrives only
+    /// where the other end of the pair has a program, too.
+    fn make_ready_for_xdp(&self) -> Result<Vec<OwnedFd>, NamespaceError> {
+        let all = self.nodes.iter().chain(&self.pods).chain(&self.clients).chain(&self.router);
+        for namespace in all {
+            let done = namespace.run(|| complete_checksums(UPLINK_NAME))?;
+            done.map_err(NamespaceError::Namespace)?;
+        }
+        let Some(bridge) = &self.bridge else { return Ok(Vec::new()) };
+        let nodes = 0..self.nodes.len();
+        let attach = || nodes.map(|node| pass_all(&port_name(node))).collect::<io::Result<_>>();
+        bridge.run(attach)?.map_err(NamespaceError::Namespace)
     }
 
     /// Makes the nodes' uplinks.
@@ -164,7 +187,7 @@ impl Namespaces {
         let mut links = format!("link add name join mtu {mtu} type bridge\nlink set join up\n");
         let mut addresses = String::new();
         let nodes = topology.nodes.iter().map(|info| info.mac).zip(&self.nodes).enumerate();
-        let nodes = nodes.map(|(index, (mac, node))| (format!("node{index}"), mac, node));
+        let nodes = nodes.map(|(index, (mac, node))| (port_name(index), mac, node));
         let router = topology.router.iter().map(|info| info.mac).zip(&self.router);
         let router = router.map(|(mac, router)| ("router".to_owned(), mac, router));
         for (port, mac, namespace) in nodes.chain(router) {
@@ -282,6 +305,11 @@ impl Namespaces {
         }
         commands
     }
+}
+
+/// The name of the bridge's port of a node.
+pub fn port_name(node: usize) -> String {
+    format!("node{node}")
 }
 
 /// The largest IP packet between the nodes, in bytes.

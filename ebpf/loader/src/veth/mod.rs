@@ -4,6 +4,7 @@
 //! |---|---|
 //! | namespaces that vanish with the process | [`netns`] |
 //! | their devices, addresses, routes and neighbours | [`devices`] |
+//! | what XDP needs of devices | [`driver`] |
 //! | sending and seeing frames | [`tap`] |
 //! | sending packets as a node's own stack does | [`host`] |
 //! | threads on one CPU, for order | [`cpu`] |
@@ -12,6 +13,7 @@
 
 pub mod cpu;
 pub mod devices;
+pub mod driver;
 pub mod host;
 pub mod netns;
 pub mod tap;

@@ -1,5 +1,6 @@
 //! The places of a cluster where frames are seen, and what is seen there.
 
+use std::ffi::CString;
 use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use twinpath_sim::engine::NodeIndex;
 use twinpath_sim::frame::Frame;
 use twinpath_sim::topology::{ClientIndex, Neighbour, Owner, PodIndex, Topology, UPLINK};
 
-use crate::veth::devices::Namespaces;
+use crate::veth::devices::{Namespaces, port_name};
 use crate::veth::netns::NamespaceError;
 use crate::veth::tap::{EVERYTHING, PacketSocket, Room, Seen};
 
@@ -35,6 +36,8 @@ enum Spot {
     Pod(PodIndex),
     /// At a node's uplink; only what leaves counts.
     Uplink(NodeIndex),
+    /// At the bridge's port of a node; only what enters counts. What an XDP program sends shows nowhere before.
+    Port(NodeIndex),
     /// At a client's device, both ways.
     Client(ClientIndex),
     /// At the router's device towards the nodes; only what leaves counts.
@@ -79,8 +82,14 @@ impl Watchers {
             }
         }
         for (node, namespace) in namespaces.nodes.iter().enumerate() {
-            let uplink = namespace.run(|| PacketSocket::listen(UPLINK, EVERYTHING))?;
-            sockets.push((Spot::Uplink(node), uplink.map_err(failed)?));
+            let (spot, uplink) = match &namespaces.bridge {
+                Some(bridge) => (Spot::Port(node), bridge.run(|| listen_at_port(node))?),
+                None => {
+                    let uplink = namespace.run(|| PacketSocket::listen(UPLINK, EVERYTHING))?;
+                    (Spot::Uplink(node), uplink)
+                }
+            };
+            sockets.push((spot, uplink.map_err(failed)?));
             for ethertype in [ethernet::IPV4, ethernet::IPV6] {
                 let stack = namespace.run(|| PacketSocket::listen(0, ethertype.get()))?;
                 sockets.push((Spot::Stack(node), stack.map_err(failed)?));
@@ -126,6 +135,12 @@ impl Watchers {
     }
 }
 
+/// Sees the frames at the port of a node, on a thread in the bridge's namespace.
+fn listen_at_port(node: NodeIndex) -> io::Result<PacketSocket> {
+    let name = CString::new(port_name(node)).map_err(io::Error::other)?;
+    PacketSocket::listen(device_number(&name)?, EVERYTHING)
+}
+
 /// What a frame that a socket saw amounts to; `None` where it counts for nothing at this place.
 fn sighting(spot: Spot, seen: &Seen<'_>, topology: &Topology) -> Option<Sighting> {
     let place = match spot {
@@ -134,7 +149,8 @@ fn sighting(spot: Spot, seen: &Seen<'_>, topology: &Topology) -> Option<Sighting
         Spot::Client(client) if seen.outgoing => Place::ClientOut(client),
         Spot::Client(client) => Place::ClientIn(client),
         Spot::Uplink(node) if seen.outgoing => Place::Wire(node),
-        Spot::Uplink(_) => return None,
+        Spot::Port(node) if !seen.outgoing => Place::Wire(node),
+        Spot::Uplink(_) | Spot::Port(_) => return None,
         Spot::Router if seen.outgoing => {
             match topology.neighbour(*seen.bytes.first_chunk::<6>()?)? {
                 Neighbour::Node(node) => Place::FromRouter(node),

@@ -4,6 +4,7 @@ use std::io;
 use std::panic::resume_unwind;
 use std::time::{Duration, Instant};
 
+use aya::programs::XdpMode;
 use twinpath_control::diff::Target;
 use twinpath_control::model::State;
 use twinpath_control::tables::{self, Names};
@@ -15,7 +16,7 @@ use twinpath_sim::cluster::{Fate, Place};
 use twinpath_sim::engine::{NodeIndex, node_seed};
 use twinpath_sim::frame::Frame;
 use twinpath_sim::node::Limits;
-use twinpath_sim::topology::{Mac, Neighbour, PodIndex, Topology};
+use twinpath_sim::topology::{ClientIndex, Mac, Neighbour, PodIndex, Topology};
 use twinpath_sim::world::{Plan, Sender, Trace, World, WorldError};
 
 use crate::attach::{AttachError, Attachment, Method};
@@ -99,6 +100,7 @@ impl VethWorld {
         let load_options = load::Options {
             limits: options.limits,
             verified: matches!(options.time, Time::Virtual(_)),
+            attached: true,
         };
         // On a thread per node: to check a program takes the kernel a second or more.
         let loaded = std::thread::scope(|scope| {
@@ -169,6 +171,25 @@ impl VethWorld {
         node.tables.metrics().map_err(failed)
     }
 
+    /// The namespace of a client outside. A thread that enters it opens the client's sockets.
+    pub fn client(&self, client: ClientIndex) -> Option<&Namespace> {
+        self.namespaces.clients.get(client)
+    }
+
+    /// Where the XDP program of a node runs, if it has one.
+    pub fn xdp_mode(&self, node: NodeIndex) -> Option<XdpMode> {
+        self.nodes.get(node)?.attachments.iter().find_map(Attachment::xdp_mode)
+    }
+
+    /// How often the program of a node's hook has run while the kernel kept count; see
+    /// [`aya::sys::enable_stats`].
+    pub fn runs(&self, node: NodeIndex, hook: Hook) -> Result<u64, WorldError> {
+        let node = self.nodes.get(node).ok_or_else(|| no_node(node))?;
+        let program = node.ebpf.program(hook.program());
+        let program = program.ok_or_else(|| failed(hook.program()))?;
+        Ok(program.info().map_err(failed)?.run_count())
+    }
+
     /// Takes all frames that were seen anywhere since this or [`World::send`] was called last, by time.
     /// Fails where a socket's backlog was full and frames are missing.
     pub fn take_frames(&mut self) -> Result<Vec<Sighting>, WorldError> {
@@ -194,7 +215,8 @@ impl VethWorld {
     pub fn replace_programs(&mut self) -> Result<(), WorldError> {
         for (index, node) in self.nodes.iter_mut().enumerate() {
             let Node { attachments, ebpf, .. } = node;
-            for hook in Hook::ALL.into_iter().filter(|hook| !matches!(hook, Hook::Xdp)) {
+            ebpf.replace_stages().map_err(of_load)?;
+            for hook in Hook::ALL {
                 load::reload(ebpf, hook).map_err(of_load)?;
             }
             let old = std::mem::take(attachments);
@@ -346,6 +368,9 @@ fn attach_node(
     method: Method,
 ) -> Result<Vec<Attachment>, AttachError> {
     let mut all = vec![Attachment::new(ebpf, Hook::FromNetdev, UPLINK_NAME, method)?];
+    if topology.attached.xdp {
+        all.push(Attachment::new(ebpf, Hook::Xdp, UPLINK_NAME, method)?);
+    }
     if topology.attached.to_netdev {
         all.push(Attachment::new(ebpf, Hook::ToNetdev, UPLINK_NAME, method)?);
     }

@@ -5,7 +5,9 @@
 
 mod cleanup;
 mod inject;
+mod outside;
 mod packets;
 mod replace;
 mod sockets;
 mod support;
+mod xdp;

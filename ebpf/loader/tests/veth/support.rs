@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use twinpath_control::model::State;
-use twinpath_control::read::read;
+use twinpath_control::problem::Severity;
+use twinpath_control::read::{Objects, read};
 use twinpath_kernel::testing::skip;
 use twinpath_kernel::veth::{Options, VethWorld};
 use twinpath_sim::cluster::{Fate, Place};
@@ -24,10 +25,18 @@ pub(crate) fn limits() -> Limits {
 
 /// The recorded cluster: two nodes, a client, and two backends for each of three services.
 pub(crate) fn cluster() -> State {
+    cluster_with(Objects::default())
+}
+
+/// The same with more objects.
+pub(crate) fn cluster_with(more: Objects) -> State {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/clusters/two-nodes.yaml");
     let bytes = std::fs::read(path).unwrap();
-    let (state, problems) = State::new(&read("two-nodes.yaml", &bytes).unwrap());
-    assert!(problems.is_empty(), "{problems:?}");
+    let mut objects = read("two-nodes.yaml", &bytes).unwrap();
+    objects.merge(more);
+    let (state, problems) = State::new(&objects);
+    let is_right = problems.iter().all(|problem| problem.severity == Severity::Warning);
+    assert!(is_right, "{problems:?}");
     state
 }
 
