@@ -33,8 +33,9 @@ pub fn complete_checksums(device: &str) -> io::Result<()> {
     }
     request.ifr_ifru.ifru_data = (&raw mut setting).cast();
     // SAFETY: the request points to a setting, and both outlive the call.
-    let result =
-        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, (&raw mut request).cast::<u8>()) };
+    let result = unsafe {
+        libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, (&raw mut request).cast::<u8>())
+    };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

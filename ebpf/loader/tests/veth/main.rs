@@ -5,6 +5,7 @@
 
 mod cleanup;
 mod inject;
+mod netdev;
 mod outside;
 mod packets;
 mod replace;

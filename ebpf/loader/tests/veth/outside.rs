@@ -180,7 +180,8 @@ impl Host<'_> {
 
     /// A connection.
     pub(crate) fn tcp(&self, to: SocketAddr) -> std::io::Result<TcpStream> {
-        let stream = self.namespace.run(|| TcpStream::connect_timeout(&to, PATIENCE.unwrap())).unwrap();
+        let stream =
+            self.namespace.run(|| TcpStream::connect_timeout(&to, PATIENCE.unwrap())).unwrap();
         stream.inspect(|stream| {
             stream.set_read_timeout(PATIENCE).unwrap();
             stream.set_write_timeout(PATIENCE).unwrap();
