@@ -178,15 +178,19 @@ fn sighting(spot: Spot, seen: &Seen<'_>, topology: &Topology) -> Option<Sighting
     Some(Sighting { time: seen.time, place, frame })
 }
 
-/// Whether a frame is of the protocols by which stacks find and question their neighbours: ARP, and
+/// Whether a frame is of the protocols by which stacks find and question their neighbours: ARP, IGMP, and
 /// ICMPv6 for neighbours, routers and multicast groups.
 pub fn is_housekeeping(frame: &Frame) -> bool {
     /// `ETH_P_ARP`.
     const ARP: [u8; 2] = [0x08, 0x06];
+    const IGMP: u8 = 2;
     if frame.bytes.get(ethernet::ETHERTYPE..ethernet::LENGTH) == Some(&ARP) {
         return true;
     }
     let Ok(Some(parsed)) = parse(frame) else { return false };
+    if parsed.tuple.is_v4() && parsed.tuple.protocol == IGMP {
+        return true;
+    }
     if parsed.transport != Transport::Icmp || parsed.tuple.is_v4() {
         return false;
     }

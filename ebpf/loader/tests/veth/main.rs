@@ -11,4 +11,5 @@ mod packets;
 mod replace;
 mod sockets;
 mod support;
+mod twins;
 mod xdp;

@@ -47,11 +47,13 @@ pub(crate) struct Kind {
     pub(crate) mode: Mode,
     pub(crate) method: Option<Method>,
     pub(crate) time: Time,
+    /// Of the link between nodes. 0 for what it is, but the nodes are not told.
+    pub(crate) mtu: u32,
 }
 
 impl Kind {
     pub(crate) const XDP: Self =
-        Self { xdp: true, mode: Mode::Snat, method: None, time: Time::Real };
+        Self { xdp: true, mode: Mode::Snat, method: None, time: Time::Real, mtu: 1_500 };
 
     pub(crate) const fn tc(method: Method) -> Self {
         Self { xdp: false, method: Some(method), ..Self::XDP }
@@ -126,7 +128,7 @@ pub(crate) fn options(kind: Kind) -> Options {
 pub(crate) fn open(kind: Kind) -> Option<VethWorld> {
     let state = state();
     let mut topology = Topology::new(&state);
-    topology.mtu = 1_500;
+    topology.mtu = kind.mtu;
     topology.attached = Attached { xdp: kind.xdp, to_netdev: true };
     let routes = BALANCER.map(|text| (Address::from(ip(text)), FRONT));
     topology.add_router(vec![ip("203.0.113.1"), ip("2001:db8:ffff::1")]).routes = routes.into();
