@@ -306,27 +306,19 @@ fn is_refusal(frame: &Frame, sent: &Ends) -> bool {
 /// device writes.
 fn frame(protocol: &str, ends: &Ends, part: Part) -> Frame {
     let family = if ends.source.0.is_ipv4() { 4 } else { 6 };
+    let carried = match (protocol, part) {
+        ("tcp", Part::Request) => Protocol::Tcp(0x02),
+        ("tcp", Part::Answer) => Protocol::Tcp(0x12),
+        ("tcp", Part::Next) => Protocol::Tcp(0x10),
+        ("udp", _) => Protocol::Udp(true),
+        ("sctp", _) => Protocol::Other(132),
+        other => panic!("{}: no protocol of these rows", other.0),
+    };
     let spec = PacketSpec {
-        family,
-        from: 0,
-        to: Target::Outside,
-        protocol: match protocol {
-            "tcp" => Protocol::Tcp(match part {
-                Part::Request => 0x02,
-                Part::Answer => 0x12,
-                Part::Next => 0x10,
-            }),
-            "udp" => Protocol::Udp(true),
-            "sctp" => Protocol::Other(132),
-            other => panic!("{other}: no protocol of these rows"),
-        },
         port: ends.source.1,
         payload: 20,
         ttl: 64,
-        tags: 0,
-        options: 0,
-        fragment: None,
-        damage: Vec::new(),
+        ..PacketSpec::new(family, Target::Outside, carried)
     };
     let mut bytes = spec.bytes(ends);
     if protocol == "sctp" {
