@@ -16,7 +16,7 @@ use twinpath_core::wire::{ethernet, ipv4, ipv6};
 use crate::engine::{Engine, NodeIndex};
 use crate::frame::Frame;
 use crate::outside::{cross, length};
-use crate::topology::{ClientIndex, LOOPBACK, Mac, Neighbour, Owner, PodIndex, Topology, UPLINK};
+use crate::topology::{ClientIndex, Mac, Neighbour, Owner, PodIndex, Topology, UPLINK};
 
 /// A place where a packet can be seen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
@@ -127,10 +127,6 @@ impl<E: Engine> Cluster<E> {
         let Ok(Some(parsed)) = parse(frame) else { return Ok(arrive(host, frame, watch)) };
         watch.at(host, frame);
         let step = match self.topology.owner(&parsed.tuple.destination) {
-            // To itself by way of the loopback device, where the same hook is as at the uplink.
-            Some(Owner::Node(own)) if own == node && self.topology.attached.to_netdev => {
-                Step::Hook(node, Hook::ToNetdev, LOOPBACK)
-            }
             Some(Owner::Node(own)) if own == node => return Ok(Fate::Arrived(host)),
             owner => self.route(node, owner, frame, watch),
         };
@@ -194,9 +190,6 @@ impl<E: Engine> Cluster<E> {
                 Verdict::Pass => match hook {
                     Hook::ToPod => Step::End(self.deliver(node, device, frame, watch)),
                     Hook::FromPod | Hook::FromNetdev => self.stack(node, frame, watch),
-                    Hook::ToNetdev if device == LOOPBACK => {
-                        Step::End(arrive(Place::Host(node), frame, watch))
-                    }
                     Hook::ToNetdev => self.link(node, frame, watch),
                     Hook::Xdp => Step::Hook(node, Hook::FromNetdev, device),
                 },
@@ -223,9 +216,6 @@ impl<E: Engine> Cluster<E> {
             Hook::FromPod => Step::End(self.deliver(node, device, frame, watch)),
             // The device seems to receive it (`BPF_F_INGRESS`).
             Hook::ToPod => Step::Hook(node, Hook::FromPod, device),
-            Hook::ToNetdev if device == LOOPBACK => {
-                Step::End(arrive(Place::Host(node), frame, watch))
-            }
             Hook::ToNetdev => Step::Hook(node, Hook::FromNetdev, UPLINK),
             Hook::FromNetdev | Hook::Xdp => self.link(node, frame, watch),
         }

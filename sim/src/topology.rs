@@ -26,9 +26,6 @@ pub type ClientIndex = usize;
 /// A link address.
 pub type Mac = [u8; 6];
 
-/// The loopback device.
-pub const LOOPBACK: IfIndex = 1;
-
 /// The device of a node that faces the other nodes.
 pub const UPLINK: IfIndex = 2;
 
@@ -96,7 +93,7 @@ pub struct Router {
 pub struct Attached {
     /// [`Hook::Xdp`](twinpath_core::hook::Hook::Xdp) at uplinks.
     pub xdp: bool,
-    /// [`Hook::ToNetdev`](twinpath_core::hook::Hook::ToNetdev) at uplinks and loopback devices. Only where a node's
+    /// [`Hook::ToNetdev`](twinpath_core::hook::Hook::ToNetdev) at uplinks. Only where a node's
     /// configuration has a mark: without one, it would look again at what other hooks are done with.
     pub to_netdev: bool,
 }

@@ -184,16 +184,3 @@ fn hooks_at_uplinks_come_in_the_order_of_the_kernel() {
     assert_eq!(hooks(&trace), [(1, Hook::ToNetdev), (0, Hook::Xdp), (0, Hook::FromNetdev)]);
     assert_eq!(trace.decided_after, [1, 2, 2]);
 }
-
-#[test]
-fn what_a_node_sends_to_itself_meets_the_hook_at_its_loopback_device() {
-    let frame = udp(NODE_A, NODE_A, 64, 10, false);
-    for to_netdev in [true, false] {
-        let attached = Attached { to_netdev, ..Attached::default() };
-        let mut cluster = cluster(|topology| topology.attached = attached);
-        let (trace, fate) = send(&mut cluster, Sender::Node(0), &frame);
-        assert_eq!(fate, Fate::Arrived(Place::Host(0)));
-        let met: Vec<Hook> = trace.decisions.iter().map(|(_, hook, _)| *hook).collect();
-        assert_eq!(met, if to_netdev { vec![Hook::ToNetdev] } else { vec![] });
-    }
-}
