@@ -211,7 +211,8 @@ impl Planner {
         lists
     }
 
-    /// The backends of this node by what a tunnel tells: the address that it ends at, and the frontend.
+    /// The backends of this node by what a tunnel tells: the address that it ends at, and the frontend. That
+    /// of a node port has the unspecified address, as in the service table.
     fn terminations(
         &mut self,
         desired: &mut Desired,
@@ -223,14 +224,8 @@ impl Planner {
         let external = scopes(port, is_ipv4).filter(|(frontend, scope, _)| {
             *scope == Scope::External && frontend.kind != FrontendKind::HostPort
         });
-        let mut ends = Vec::new();
-        for (frontend, ..) in external {
-            let family = site.nodes.iter().filter(|address| address.is_ipv4() == is_ipv4);
-            match frontend.kind {
-                FrontendKind::NodePort => ends.extend(family.map(|a| (*a, frontend.port))),
-                _ => ends.push((frontend.address, frontend.port)),
-            }
-        }
+        let ends: Vec<(IpAddr, u16)> =
+            external.map(|(frontend, ..)| (frontend.address, frontend.port)).collect();
         let here = || {
             let here = port.endpoints.iter().filter(|e| e.is_on(site.node));
             here.filter(|e| e.address.is_ipv4() == is_ipv4)
