@@ -7,12 +7,18 @@
 mod cluster;
 #[path = "matrix/direct.rs"]
 mod direct;
+#[path = "matrix/errors.rs"]
+mod errors;
 #[path = "matrix/lab.rs"]
 mod lab;
 #[path = "matrix/life.rs"]
 mod life;
+#[path = "matrix/odd.rs"]
+mod odd;
 #[path = "matrix/packet.rs"]
 mod packet;
+#[path = "matrix/ports.rs"]
+mod ports;
 #[path = "matrix/reach.rs"]
 mod reach;
 #[path = "matrix/reader.rs"]
@@ -21,7 +27,9 @@ mod reader;
 mod rows;
 
 use twinpath::command::verify::LIMITS;
+use twinpath_control::diff::Write;
 use twinpath_control::model::State;
+use twinpath_core::seam::RESERVED_WORDS;
 use twinpath_kernel::test_run::TestRunEngine;
 use twinpath_kernel::testing::skip;
 use twinpath_sim::engine::{Engine, SimEngine};
@@ -37,15 +45,25 @@ fn all() -> Vec<Row> {
     reach::rows(&mut rows);
     direct::rows(&mut rows);
     life::rows(&mut rows);
+    ports::rows(&mut rows);
+    errors::rows(&mut rows);
+    odd::rows(&mut rows);
     rows
 }
 
 /// No fewer rows run in each world.
-const ROWS: usize = 1_300;
+const ROWS: usize = 2_378;
 
 /// Brings a world to where a row begins.
 fn prepare<E: Engine>(world: &mut ModelWorld<E>, row: &Row) {
     world.apply(&State::default()).expect("empty tables");
+    // What the options asked for is in no state.
+    for node in 0..3 {
+        for word in 0..RESERVED_WORDS as u32 {
+            let write = Write::Reserved(word, 0);
+            world.cluster.engine.write(node, &write).expect("reserved ports");
+        }
+    }
     world.cluster.engine.reset(row.setup.seed).expect("a reset");
     world.cluster.topology = row.setup.topology();
     world.plan = Plan::new(row.setup.options.clone());
@@ -101,13 +119,22 @@ fn every_row_holds_in_every_world() {
     let rows = rows::chosen(all());
     let options = Setup::default().options;
     let topology = Setup::default().topology();
-    let engine = SimEngine::new(3, &LIMITS, 0);
-    let sim = run_all(ModelWorld::new("sim", topology.clone(), engine, options.clone()), &rows);
+    let simulate = || {
+        let engine = SimEngine::new(3, &LIMITS, 0);
+        let (topology, options) = (topology.clone(), options.clone());
+        run_all(ModelWorld::new("sim", topology, engine, options), &rows)
+    };
+    let (sim, programs) = std::thread::scope(|scope| {
+        let sim = scope.spawn(simulate);
+        let programs = TestRunEngine::new(3, &LIMITS, 0).map(|engine| {
+            let (topology, options) = (topology.clone(), options.clone());
+            run_all(ModelWorld::new("test-run", topology, engine, options), &rows)
+        });
+        (sim.join().expect("the simulator runs"), programs)
+    });
     report("sim", &sim);
-    let programs = match TestRunEngine::new(3, &LIMITS, 0) {
-        Ok(engine) => {
-            let world = ModelWorld::new("test-run", topology, engine, options);
-            let outcome = run_all(world, &rows);
+    let programs = match programs {
+        Ok(outcome) => {
             report("test-run", &outcome);
             Some(outcome)
         }

@@ -148,6 +148,7 @@ impl Service {
         let Self { number, port, node_port, target, spec, .. } = self;
         let (name, protocol) = (format!("s{number}"), self.proto.name());
         let (a, b) = (cluster_ip(*number, true), cluster_ip(*number, false));
+        let kind = if *number == 1 { "LoadBalancer" } else { "NodePort" };
         let shared = if *number == 1 {
             let ([e4, e6], [l4, l6]) =
                 ([true, false].map(external_ip), [true, false].map(balancer));
@@ -157,7 +158,7 @@ impl Service {
         };
         let mut text = format!(
             "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: default}}\n\
-             spec: {{type: LoadBalancer, clusterIP: {a}, clusterIPs: [{a}, '{b}'], {}{spec} \
+             spec: {{type: {kind}, clusterIP: {a}, clusterIPs: [{a}, '{b}'], {}{spec} \
              ports: [{{name: p, protocol: {protocol}, port: {port}, targetPort: {target}, nodePort: {node_port}}}]}}\n\
              status: {{loadBalancer: {{ingress: {}}}}}\n---\n",
             shared.0, shared.1

@@ -84,14 +84,6 @@ impl Got {
         &self.path.last().expect("was seen where it was sent").1
     }
 
-    /// The frame on the link, as the first node sent it.
-    pub(crate) fn on_wire(&self) -> Check<&Seen> {
-        match self.path.iter().find(|(place, _)| matches!(place, Place::Wire(_))) {
-            Some((_, seen)) => Ok(seen),
-            None => self.fail("was not on the link"),
-        }
-    }
-
     fn drops(&self) -> Vec<(u32, u64)> {
         self.counted.iter().filter(|(n, _)| **n < 256).map(|(n, by)| (*n, *by)).collect()
     }

@@ -8,7 +8,7 @@ use super::lab::{Check, Lab, Path};
 use super::packet::{End, Proto};
 
 /// What a row does, after its world was set up.
-type Run = Box<dyn Fn(&mut Lab<'_>) -> Check>;
+type Run = Box<dyn Fn(&mut Lab<'_>) -> Check + Send + Sync>;
 
 /// A row.
 pub(crate) struct Row {
@@ -25,7 +25,7 @@ impl Row {
         name: String,
         setup: &Setup,
         services: &[&Service],
-        run: impl Fn(&mut Lab<'_>) -> Check + 'static,
+        run: impl Fn(&mut Lab<'_>) -> Check + Send + Sync + 'static,
     ) -> Self {
         let services = services.iter().map(|service| (*service).clone()).collect();
         Self { name, setup: setup.clone(), services, run: Box::new(run), known: None }
@@ -145,10 +145,6 @@ impl Way {
         self.name.contains("DSR")
     }
 
-    pub(crate) fn tunnels(&self) -> bool {
-        self.is_direct() && self.setup.options.dispatch != Dispatch::Option
-    }
-
     pub(crate) fn frontend(&self, service: &Service, v4: bool) -> End {
         match self.who {
             Who::Client(_) => service.at_node(1, v4),
@@ -167,7 +163,7 @@ impl Way {
         &self,
         (proto, v4): (Proto, bool),
         what: &str,
-        run: impl Fn(&mut Lab<'_>, &Path) -> Check + 'static,
+        run: impl Fn(&mut Lab<'_>, &Path) -> Check + Send + Sync + 'static,
     ) -> Row {
         let service = Service::new(proto, &[self.server]);
         let name = format!("{} {} {}: {what}", family(v4), proto.name(), self.name);
