@@ -18,7 +18,7 @@ use twinpath_control::problem::Severity;
 use twinpath_control::read::read;
 
 /// The pods with devices of their own, by node.
-pub const PODS: [(&str, char); 8] = [
+pub(crate) const PODS: [(&str, char); 8] = [
     ("pa", 'a'),
     ("a1", 'a'),
     ("a2", 'a'),
@@ -30,10 +30,10 @@ pub const PODS: [(&str, char); 8] = [
 ];
 
 /// The nodes' names, each that of the server on its network, too.
-pub const NODES: [&str; 2] = ["node-a", "node-b"];
+pub(crate) const NODES: [&str; 2] = ["node-a", "node-b"];
 
 /// The address that a name stands for.
-pub fn address(name: &str, family: u8) -> IpAddr {
+pub(crate) fn address(name: &str, family: u8) -> IpAddr {
     let number = |prefix: &str| name.strip_prefix(prefix)?.parse::<u16>().ok();
     let (v4, v6) = if let Some(n) = number("svc") {
         ([10, 96, 0, n as u8], [0xfd00, 0x10, 0x96, 0, 0, 0, 0, n])
@@ -103,7 +103,7 @@ fn pod(name: &str, addresses: &str, node: &str, host_network: bool) -> String {
 }
 
 /// The cluster without services, and with clients; `xdp` says whether uplinks have that hook, too.
-pub fn scenario(xdp: bool) -> Scenario {
+pub(crate) fn scenario(xdp: bool) -> Scenario {
     let indented = |text: String| text.replace('\n', "\n  ");
     let routes: Vec<String> = ["lb1", "lb2", "ext1", "svc1"]
         .into_iter()
@@ -126,7 +126,7 @@ pub fn scenario(xdp: bool) -> Scenario {
 /// node port, which may be missing; `lb=lb1,lb2`; `ext=ext1`; `ranges=client,node-a`, who may use the load
 /// balancer; `etp=Local` and `itp=Local`; `eps=a1,b1`, its endpoints: `a1!` terminates and serves, `a1-`
 /// terminates and does not serve, `a1?` is not ready.
-pub fn state(services: &[String]) -> State {
+pub(crate) fn state(services: &[String]) -> State {
     let text = services.iter().fold(objects(), |text, line| text + &service(line));
     let objects = read("rows", text.as_bytes()).unwrap();
     let (state, problems) = State::new(&objects);

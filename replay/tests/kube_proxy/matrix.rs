@@ -14,7 +14,7 @@ const FRONTENDS: [(&str, &str); 5] = [
 const ENDPOINTS: [&[&str]; 4] = [&["a1", "b1"], &["b1"], &["a1"], &[]];
 
 /// Rows for each policy, source, frontend and set of endpoints.
-pub fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     for external in ["Cluster", "Local"] {
         for internal in ["Cluster", "Local"] {
@@ -83,7 +83,6 @@ impl Case {
 
     /// Where it is something else here.
     fn differs(&self) -> Option<(u32, String)> {
-        let to_port_of = |node: &str| self.to.starts_with(node);
         let all_own = || self.served(false, |_| false);
         let (number, here) = match self.from {
             "client" if self.is_cluster_address() => (29, "DROP".to_owned()),
@@ -92,9 +91,8 @@ impl Case {
                 (25, self.served(false, |endpoint| !endpoint.starts_with(self.entry())))
             }
             "client" => return None,
-            "node-a" if to_port_of("node-a") => (30, "PASS".to_owned()),
-            "node-a" if to_port_of("node-b") => (26, all_own()),
-            _ if to_port_of("node-b") => (26, all_own()),
+            "node-a" if self.to.starts_with("node-a") => (30, "PASS".to_owned()),
+            _ if self.entry() == 'b' => (26, all_own()),
             _ => (31, all_own()),
         };
         (here != self.kube_proxy()).then_some((number, here))

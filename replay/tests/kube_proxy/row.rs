@@ -7,35 +7,41 @@
 /// `REJECT`, with ICMP port unreachable; or `PASS`, as it was sent. An endpoint with `*` sees the address of a
 /// node as the client's, one with `~` the address for hairpins, and others the client's own.
 #[derive(Clone, Debug)]
-pub struct Row {
+pub(crate) struct Row {
     /// What it is about.
-    pub name: String,
+    pub(crate) name: String,
     /// The services; see [`super::cluster::state`].
-    pub services: Vec<String>,
+    pub(crate) services: Vec<String>,
     /// Who sends: a name of [`super::cluster`]. `node-a@lb1` sends under the address of `lb1`.
-    pub from: &'static str,
+    pub(crate) from: &'static str,
     /// Where to: `tcp svc1:80`.
-    pub to: String,
+    pub(crate) to: String,
     /// What becomes of it by kube-proxy, in its nftables mode where modes differ.
-    pub kube_proxy: String,
+    pub(crate) kube_proxy: String,
     /// Where it is something else here: the number of the row in `docs/deviations.md`, and what.
-    pub differs: Option<(u32, String)>,
+    pub(crate) differs: Option<(u32, String)>,
 }
 
 impl Row {
     /// What becomes of it here.
-    pub fn expected(&self) -> &str {
+    pub(crate) fn expected(&self) -> &str {
         self.differs.as_ref().map_or(self.kube_proxy.as_str(), |(_, here)| here)
     }
 
     /// The row where it is something else here: the number of the deviation, and what.
-    pub fn but(self, number: u32, here: &str) -> Self {
+    pub(crate) fn but(self, number: u32, here: &str) -> Self {
         Self { differs: Some((number, here.to_owned())), ..self }
     }
 }
 
 /// A row that is as with kube-proxy.
-pub fn same(name: &str, services: &[&str], from: &'static str, to: &str, kube_proxy: &str) -> Row {
+pub(crate) fn same(
+    name: &str,
+    services: &[&str],
+    from: &'static str,
+    to: &str,
+    kube_proxy: &str,
+) -> Row {
     Row {
         name: name.to_owned(),
         services: services.iter().copied().map(str::to_owned).collect(),

@@ -3,7 +3,7 @@
 use super::row::{Row, same};
 
 /// All rows but those of the matrix.
-pub fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     [
         no_endpoints(),
         cluster_addresses(),
@@ -279,6 +279,14 @@ fn host_network() -> Vec<Row> {
         same("hosts, etp Local, client", external, "client", "tcp lb1:80", "node-a:8080"),
         same("hosts, etp Local, by another node", external, "client", "tcp node-b:30080", "DROP"),
         same("hosts, node elsewhere", external, "node-b", "tcp svc1:80", "node-a:8080*"),
+        same(
+            "hosts, node to its node port",
+            external,
+            "node-a",
+            "tcp node-a:30080",
+            "node-a:8080*",
+        )
+        .but(30, "PASS"),
         same("hosts, node to itself", internal, "node-a", "tcp svc1:80", "node-a:8080*")
             .but(30, "DROP"),
     ]

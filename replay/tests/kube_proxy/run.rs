@@ -14,7 +14,7 @@ use super::cluster::{NODES, PODS, address, state};
 use super::row::Row;
 
 /// How often a request is sent that endpoints answer, and how often where not all were seen by then.
-pub const TRIES: usize = 24;
+pub(crate) const TRIES: usize = 24;
 const MOST_TRIES: usize = 96;
 
 /// How often a request is sent that nobody answers.
@@ -26,10 +26,10 @@ const fn headers(family: u8) -> usize {
 }
 
 /// Worlds that see the same; the first one is the model of the others.
-pub struct Bench {
-    pub worlds: Vec<Box<dyn World>>,
+pub(crate) struct Bench {
+    pub(crate) worlds: Vec<Box<dyn World>>,
     /// How often to send what is answered, at least.
-    pub tries: usize,
+    pub(crate) tries: usize,
     now: u64,
     port: u16,
 }
@@ -43,12 +43,12 @@ enum Part {
 }
 
 impl Bench {
-    pub fn new(worlds: Vec<Box<dyn World>>, tries: usize) -> Self {
+    pub(crate) fn new(worlds: Vec<Box<dyn World>>, tries: usize) -> Self {
         Self { worlds, tries, now: 0, port: 20_000 }
     }
 
     /// Whether the row holds in one family; or else what happens.
-    pub fn check(&mut self, row: &Row, family: u8) -> Result<(), String> {
+    pub(crate) fn check(&mut self, row: &Row, family: u8) -> Result<(), String> {
         let outcome = self.outcomes(row, family);
         self.forget()?;
         outcome
