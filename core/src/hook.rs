@@ -6,7 +6,7 @@
 
 use crate::conntrack::Flow;
 use crate::drop_reason::DropReason;
-use crate::parse::{Parsed, Quick, Transport, quick};
+use crate::parse::{Parsed, Quick, Transport, quick, quick_apart};
 use crate::seam::{Host, Lookup, Maps, Metric, Node, Packet, Room};
 use crate::service::{Forwarding, Scope};
 use crate::state::Direction;
@@ -179,9 +179,24 @@ fn later(room: &mut impl Room, arrival: Arrival, first: Stage) -> Decision {
 /// pass it has not touched.
 #[inline(always)]
 pub fn express<P: Packet, M: Maps>(packet: &mut P, node: &mut Node<M>) -> Decision {
+    match quick_apart(
+        packet,
+        #[inline(always)]
+        |packet, parsed| express_plain(packet, node, &parsed),
+    ) {
+        Some(decision) => decision,
+        None => Decision::untracked(Verdict::Pass),
+    }
+}
+
+#[inline(always)]
+fn express_plain<P: Packet, M: Maps>(
+    packet: &mut P,
+    node: &mut Node<M>,
+    parsed: &Parsed,
+) -> Decision {
     let pass = Decision::untracked(Verdict::Pass);
-    let Quick::Plain(parsed) = quick(packet) else { return pass };
-    if unwrap::is_geneve(&parsed) {
+    if unwrap::is_geneve(parsed) {
         return pass;
     }
     let now = node.host.now();
@@ -189,14 +204,14 @@ pub fn express<P: Packet, M: Maps>(packet: &mut P, node: &mut Node<M>) -> Decisi
     let exit = flow.exit();
     if !exit.is_device()
         || parsed.ttl <= 1
-        || always_wrapped(flow, &parsed)
-        || !flow.is_current(&parsed, now, node.config.epoch)
+        || always_wrapped(flow, parsed)
+        || !flow.is_current(parsed, now, node.config.epoch)
         || !packet.route(exit.device_number(), &flow.to, flow.link())
     {
         return pass;
     }
     let decision = decision(flow, status(flow), exit);
-    match translate(packet, &parsed, flow, exit) {
+    match translate(packet, parsed, flow, exit) {
         Ok(()) => decision,
         Err(reason) => dropped(node, reason),
     }

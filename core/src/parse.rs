@@ -14,7 +14,7 @@ use crate::wire::{self, ethernet, icmp, ipv4, ipv6, sctp, tcp, udp};
 
 mod quick;
 
-pub use quick::{Quick, quick};
+pub use quick::{Quick, quick, quick_apart};
 
 /// Where the headers are and what they say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -18,6 +18,40 @@ pub enum Quick {
     Foreign,
 }
 
+/// As [`quick`], but leaves what is found to be done once for each family and transport, so that a compiler
+/// knows where in the packet everything is. `None` for what is not plain.
+#[inline(always)]
+pub fn quick_apart<P: Packet, T>(
+    packet: &mut P,
+    then: impl FnOnce(&mut P, Parsed) -> T,
+) -> Option<T> {
+    match packet.load::<Be16>(At(ethernet::ETHERTYPE)).ok()? {
+        ethernet::IPV4 => {
+            let found = quick_ipv4(packet)?;
+            apart(packet, found, then)
+        }
+        ethernet::IPV6 => {
+            let found = quick_ipv6(packet)?;
+            apart(packet, found, then)
+        }
+        _ => None,
+    }
+}
+
+#[inline(always)]
+fn apart<P: Packet, T>(
+    packet: &mut P,
+    found: Found,
+    then: impl FnOnce(&mut P, Parsed) -> T,
+) -> Option<T> {
+    if found.protocol == TCP {
+        let parsed = parse_transport(packet, &Found { protocol: TCP, ..found }).ok()?;
+        return Some(then(packet, parsed));
+    }
+    let parsed = parse_transport(packet, &Found { protocol: UDP, ..found }).ok()?;
+    Some(then(packet, parsed))
+}
+
 /// Parses a frame of the plainest form. What it takes, [`super::parse`] takes, with the same result.
 #[inline(always)]
 pub fn quick<P: Packet>(packet: &P) -> Quick {
