@@ -90,7 +90,7 @@ fn run_all<E: Engine>(mut world: ModelWorld<E>, rows: &[Row]) -> Outcome {
         match (result, row.known) {
             (Ok(()), None) => {}
             (Ok(()), Some(_)) => {
-                outcome.failed.push(format!("{}: known to fail, and holds", row.name))
+                outcome.failed.push(format!("{}: known to fail, and holds", row.name));
             }
             (Err(_), Some(why)) => outcome.known.push(format!("{}: {why}", row.name)),
             (Err(what), None) => outcome.failed.push(format!("{}: {what}", row.name)),

@@ -194,7 +194,7 @@ impl Packet {
             }
         }
         let flags = match fragment {
-            Some((offset, more)) => offset / 8 | u16::from(more) << 13,
+            Some((offset, more)) => (offset / 8) | (u16::from(more) << 13),
             None if self.may_cut => 0,
             None => 0x4000,
         };
