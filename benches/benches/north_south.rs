@@ -210,8 +210,8 @@ fn scale(real: &mut Ebpf, tables: &mut KernelTables) -> Result<(), Failure> {
     let mut port = 0_u16;
     // Every new connection puts an old one out, in the first measurement as in the last.
     for port in 0..=u16::MAX {
-        let ends = Ends::new([10, 9, 0, 10], port, VIP, SNAT_PORT);
-        once(real, "from_netdev", &packet_between(Family::V4, &ends, tcp::SYN), REDIRECT)?;
+        let ends = Ends::new([10, 244, 1, 9], port, VIP, SNAT_PORT);
+        once(real, "from_pod", &packet_between(Family::V4, &ends, tcp::SYN), REDIRECT)?;
     }
     for number in [1_u32, 1_000, 10_000, 100_000] {
         for write in (installed..number).flat_map(|n| services(n + 1)) {
@@ -226,7 +226,7 @@ fn scale(real: &mut Ebpf, tables: &mut KernelTables) -> Result<(), Failure> {
         ];
         for (k, (name, program, from, to, flags)) in kinds.into_iter().enumerate() {
             let mut sorted = Vec::new();
-            for _ in 0..30_000 {
+            for _ in 0..10_000 {
                 if flags == tcp::SYN {
                     port = port.wrapping_add(1);
                 }

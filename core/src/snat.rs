@@ -52,7 +52,12 @@ pub fn reserve<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<Search, D
             if work.half.is_direct() {
                 return Err(DropReason::ConntrackTupleConflict);
             }
-            share(node, work)?;
+            if share(node, work)? && may_keep(node, work, port) {
+                try_port(work, port);
+                if is_free(node, work) {
+                    return settle(work);
+                }
+            }
         }
         work.draw = node.host.random();
         work.tries = 1;
@@ -110,15 +115,15 @@ fn came_round<M: Maps>(node: &Node<M>, work: &Work) -> bool {
 }
 
 /// Where the client's own tuple is taken and the backend's node would answer the client directly, the
-/// answer has to come back this way after all.
+/// answer has to come back this way after all; whether that is so.
 #[inline(always)]
-fn share<M: Maps>(node: &Node<M>, work: &mut Work) -> Result<(), DropReason> {
+fn share<M: Maps>(node: &Node<M>, work: &mut Work) -> Result<bool, DropReason> {
     if matches!(work.half.wrap(), Forwarding::Snat) {
-        return Ok(());
+        return Ok(false);
     }
     work.half.wrap_by(Forwarding::Snat);
     work.half.to.source = source(node, work.half.to.is_v4())?;
-    Ok(())
+    Ok(true)
 }
 
 /// The address under which this node sends on what it translates.

@@ -14,6 +14,7 @@ use crate::drop_reason::DropReason;
 use crate::dsr::{self, GENEVE_PORT, Geneve4, Geneve6, Option4, Option6, Outer, Told};
 use crate::fragment::Datagram;
 use crate::parse::{Parsed, Part, Transport};
+use crate::quote;
 use crate::seam::{Gap, Lookup, Maps, Node, Packet};
 use crate::select::{frontend_anywhere, is_frontend_address, is_here};
 use crate::service::Forwarding;
@@ -217,7 +218,10 @@ fn leave_ipip<P: Packet, M: Maps, H: Pod>(
     if packet.load::<H>(l4).is_err() || packet.shrink(Gap::Link, size_of::<H>()).is_err() {
         return Ok(());
     }
-    if parse_again(packet, work) == Ok(true) && work.parsed.tuple.is_v4() == end.is_v4() {
+    if parse_again(packet, work) == Ok(true)
+        && work.parsed.tuple.is_v4() == end.is_v4()
+        && sent_as(packet, work)
+    {
         work.chosen = terminate(node, work, &end)?;
         if work.chosen != 0 {
             return Ok(());
@@ -228,13 +232,27 @@ fn leave_ipip<P: Packet, M: Maps, H: Pod>(
     parse_again(packet, work).map(|_| ())
 }
 
+/// Leaves in `work.twin_key` the tuple of what the client sends in the tunnelled packet's connection: its
+/// own, or that of which the packet that an ICMP error quotes is the answer; whether there is one.
+#[inline(never)]
+fn sent_as<P: Packet>(packet: &P, work: &mut Work) -> bool {
+    let Work { parsed, twin_key, .. } = work;
+    *twin_key = parsed.tuple;
+    if !matches!((parsed.transport, parsed.part), (Transport::IcmpError, Part::Whole)) {
+        return true;
+    }
+    let quoted = matches!(quote::parse(packet, parsed, twin_key), Ok(Some(_)));
+    *twin_key = twin_key.reverse();
+    quoted
+}
+
 /// The backend that a packet is for which came to a frontend by a tunnel that ends at this address; 0 for
 /// none. A node port's key has the unspecified address. Of a later fragment the first one's ports are
 /// taken.
 #[inline(never)]
 fn terminate<M: Maps>(node: &Node<M>, work: &Work, end: &Address) -> Result<u32, DropReason> {
     let Work { parsed, arrival, .. } = work;
-    let mut tuple = parsed.tuple;
+    let mut tuple = work.twin_key;
     if matches!(parsed.part, Part::Later) {
         let datagram = Datagram::new(tuple.source, tuple.destination, parsed.id, tuple.protocol);
         match node.fragments.get(&datagram) {
