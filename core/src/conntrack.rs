@@ -10,6 +10,14 @@
 //!   reply half       backend:8080 > client:p       vip:80   > client:p
 //! ```
 //!
+//! At the node of a backend that another node has chosen and told of (DSR), see [`Flow::is_direct`]:
+//!
+//! ```text
+//!                    key                           to
+//!   original half    client:p   > backend:8080    client:p > vip:80      (not applied)
+//!   reply half       backend:8080 > client:p       vip:80   > client:p
+//! ```
+//!
 //! One half follows from the other: the key of the twin is `to` reversed, and its `to` is the key
 //! reversed. So a packet needs only its own half, a lost half is restored from the one that is left,
 //! and every kind of NAT (or none) is the same few lines.
@@ -71,13 +79,7 @@ const REPLY: u8 = 1;
 const TRANSLATES: u8 = 2;
 /// Another node translated the original direction and told this one of the frontend (DSR). Then the
 /// original half has the tuple that the opener sent, which its packets do not leave with, and the reply
-/// half has the tuple that the opener expects:
-///
-/// ```text
-///                    key                           to
-///   original half    client:p     > backend:8080   client:p > vip:80      (not applied)
-///   reply half       backend:8080 > client:p       vip:80   > client:p
-/// ```
+/// half has the tuple that the opener expects.
 const DIRECT: u8 = 4;
 
 impl Flow {
@@ -129,7 +131,7 @@ impl Flow {
     }
 
     /// Makes this the original half of a connection that another node translated, of a service's
-    /// frontend at this address and port; see [`DIRECT`].
+    /// frontend at this address and port; the head of this file draws it.
     #[inline(always)]
     pub fn direct(&mut self, key: &Tuple, service: ServiceId, frontend: &Address, port: Be16) {
         self.service = service;

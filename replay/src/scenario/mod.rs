@@ -1,7 +1,7 @@
 //! Scenarios of a whole cluster: who sends what to whom, and what every packet goes through.
 //!
-//! A scenario is a YAML file ([`file`]): the cluster, the clients outside, and steps. Run in a world
-//! ([`run`]), it gives a text that shows each packet at every place where it was seen ([`show`]), and says
+//! A scenario is a YAML file ([`mod@file`]): the cluster, the clients outside, and steps. Run in a world
+//! ([`run`]), it gives a text that shows each packet at every place where it was seen, and says
 //! which expectations were not met. The text is the same in every world that sees what the simulator
 //! sees.
 

@@ -64,6 +64,12 @@ fn captured(kind: Kind) {
             note(&mut said, *place, frame);
         }
     }
+    // What XDP sends waits for the end of its batch, and what it leaves to tc may overtake it.
+    if kind.xdp {
+        for frames in seen.values_mut().chain(said.values_mut()) {
+            frames.sort_by(|a, b| a.bytes.cmp(&b.bytes));
+        }
+    }
     for (place, seen) in &seen {
         let said = said.get(place).map_or(&[][..], Vec::as_slice);
         for (i, (a, b)) in said.iter().zip(seen).enumerate() {
