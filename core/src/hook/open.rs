@@ -1,4 +1,5 @@
-//! The stages that open a connection: one chooses where it goes, the next makes its tuples its own.
+//! The stages that open a connection: one chooses where it goes, the next makes its tuples its own, the
+//! last writes it down.
 
 use super::classify::pass_on;
 use super::connect::{check_hop, send};
@@ -37,7 +38,8 @@ pub(super) fn open<P: Packet, M: Maps>(
 /// How often another CPU may take the reply tuple that was free a moment ago.
 const RACES: u32 = 2;
 
-/// The stage that settles the tuples and writes the connection.
+/// The stage that settles the tuples. What follows is another one, or the kernel's verifier would follow it
+/// from each try.
 #[inline(always)]
 pub(super) fn reserve<P: Packet, M: Maps>(
     packet: &mut P,
@@ -45,10 +47,19 @@ pub(super) fn reserve<P: Packet, M: Maps>(
     work: &mut Work,
 ) -> Result<Stage, DropReason> {
     match snat::reserve(node, work)? {
-        Search::Settled => {}
-        Search::CameRound => return pass_on(packet, node, work),
-        Search::GoesOn => return Ok(Stage::Reserve),
+        Search::Settled => Ok(Stage::Commit),
+        Search::CameRound => pass_on(packet, node, work),
+        Search::GoesOn => Ok(Stage::Reserve),
     }
+}
+
+/// The stage that writes the connection and sends the packet on.
+#[inline(always)]
+pub(super) fn commit<P: Packet, M: Maps>(
+    packet: &mut P,
+    node: &mut Node<M>,
+    work: &mut Work,
+) -> Result<Stage, DropReason> {
     wrap::check(node, work, wrap::telling(&work.half, work))?;
     match conntrack::open(&mut node.conntrack, work) {
         Ok(()) => {

@@ -37,8 +37,10 @@ pub enum Stage {
     Open = 7,
     /// Makes the tuples of a new connection its own.
     Reserve = 8,
+    /// Writes a new connection and sends its packet on.
+    Commit = 9,
     /// The decision is in [`Work::decision`].
-    Done = 9,
+    Done = 10,
 }
 
 impl Stage {
@@ -46,7 +48,7 @@ impl Stage {
     pub const FIRST: Self = Self::Classify;
 
     /// Every stage but the end.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Classify,
         Self::Connect,
         Self::Send,
@@ -56,6 +58,7 @@ impl Stage {
         Self::Answer,
         Self::Open,
         Self::Reserve,
+        Self::Commit,
     ];
 
     /// The name of the program that is this stage in the kernel, at tc.
@@ -70,6 +73,7 @@ impl Stage {
             Self::Answer => "answer",
             Self::Open => "open",
             Self::Reserve => "reserve",
+            Self::Commit => "commit",
             Self::Done => "done",
         }
     }
@@ -87,6 +91,7 @@ impl Stage {
             6 => Self::Answer,
             7 => Self::Open,
             8 => Self::Reserve,
+            9 => Self::Commit,
             _ => Self::Done,
         }
     }
@@ -233,6 +238,7 @@ pub fn run<P: Packet, M: Maps>(
         Stage::Answer => answer::answer(packet, node, work),
         Stage::Open => open::open(packet, node, work),
         Stage::Reserve => open::reserve(packet, node, work),
+        Stage::Commit => open::commit(packet, node, work),
         Stage::Done => Ok(Stage::Done),
     };
     match result {

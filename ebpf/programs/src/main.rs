@@ -1,6 +1,7 @@
 //! The programs. Each is a hook of the core with a packet, a node and an answer in kernel form.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 // The macros that make a function a program write another one around it, public and without docs.
 #![allow(missing_docs, unreachable_pub)]
 
@@ -102,6 +103,12 @@ pub fn open(context: TcContext) -> i32 {
 #[classifier]
 pub fn reserve(context: TcContext) -> i32 {
     go_on(&context, Stage::Reserve)
+}
+
+/// [`Stage::Commit`].
+#[classifier]
+pub fn commit(context: TcContext) -> i32 {
+    go_on(&context, Stage::Commit)
 }
 
 /// A hook: the fast road, and the way to the slow one.
