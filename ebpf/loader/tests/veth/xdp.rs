@@ -56,8 +56,9 @@ fn node_port_of_a_far_pod(mode: Mode) {
         let [[met, left], _] = udp;
         match mode {
             Mode::Snat => assert!(left >= 2 && met >= 402 && left * 10 < met, "{left} of {met}"),
-            // Every datagram tells the other node of the frontend, for which tc makes room.
-            _ => assert!(met == 201 && left == met, "{left} of {met}"),
+            // Every datagram tells the other node of the frontend, for which tc makes room. What else is met is the
+            // end of the TCP connection, late on a busy machine.
+            _ => assert!((201..=met).contains(&left) && met < 211, "{left} of {met}"),
         }
     }
 }
