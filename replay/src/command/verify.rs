@@ -1,10 +1,9 @@
 //! `twinpath verify`.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use twinpath_kernel::test_run::TestRunEngine;
 use twinpath_sim::engine::SimEngine;
 use twinpath_sim::map::Eviction;
@@ -12,10 +11,16 @@ use twinpath_sim::node::Limits;
 use twinpath_sim::world::WorldError;
 
 use crate::failure::{Ending, Failure};
-use crate::verify::{Outcome, Random, Scenario, Twin, TwinError};
+use crate::scenario::COPY;
+use crate::verify::{SCRIPT, Scenario, Twin};
 use crate::worlds::Kind;
 
+mod checks;
+mod random;
 mod scenario;
+
+use checks::{Checks, End, grouped};
+use random::{Ask, broken};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,14 +28,14 @@ Examples:
       Random scripts through the simulator and the programs in this kernel, 200,000 packets of them;
       the first that differs is made as small as it will go, and saved with its packets.
 
-  twinpath verify failures/twin-00000000000004d2.json
+  twinpath verify failures/twin-00000000000004d2
       A saved script once more.
 
   twinpath verify fixtures/scenarios/nodeport-remote-snat.yaml -v
       A scenario of a whole cluster in every world that this machine has: every packet at every place.
 
-Exit codes: 0 no difference; 1 a difference, or something that was not expected; 2 wrong usage or an unreadable script; 3 no programs here;
-4 nothing ran; 70 a bug.";
+Exit codes: 0 no difference; 1 a difference, or something that was not expected; 2 wrong usage or an
+unreadable script; 3 this machine lacks what was asked for; 4 nothing ran; 70 a bug.";
 
 /// Room for connections: far more than a scenario opens, since the kernel's choice of what to evict is not
 /// the simulator's.
@@ -57,7 +62,7 @@ pub const LIMITS: Limits = Limits {
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Arguments {
-    /// Saved scripts and scenarios; without any, random scripts are run
+    /// Scenarios, saved scripts, or folders that failures left behind; without any, random scripts are run
     #[arg(value_name = "SCENARIO")]
     scenarios: Vec<PathBuf>,
     /// Run scenarios in this world alone, beside the simulator; otherwise in every one that there is here
@@ -69,9 +74,12 @@ pub struct Arguments {
     /// What random scripts are drawn from
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Where a failing script is saved
+    /// Where a failure is saved: a folder with script or scenario, packets, tables, and the command
     #[arg(long, value_name = "FOLDER", default_value = "failures")]
     save: PathBuf,
+    /// Write what was checked as JUnit's XML
+    #[arg(long, value_name = "FILE")]
+    junit_file: Option<PathBuf>,
     /// Say also what the packets met, and in scenarios where each was seen
     #[arg(short, long)]
     verbose: bool,
@@ -81,25 +89,44 @@ type Engines = Twin<SimEngine, TestRunEngine>;
 
 /// Verifies.
 pub fn run(arguments: &Arguments) -> Result<Ending, Failure> {
+    let mut checks = Checks::default();
+    let ran = all(arguments, &mut checks);
+    // What was checked until something broke is told, too.
+    if let Some(path) = &arguments.junit_file {
+        checks.write_junit(path)?;
+    }
+    ran?;
+    checks.finish(arguments.seed)
+}
+
+fn all(arguments: &Arguments, checks: &mut Checks) -> Result<(), Failure> {
     if arguments.scenarios.is_empty() {
-        return random(arguments, &mut engines()?);
-    }
-    let mut ending = Ending::Nothing;
-    let mut worse = |one: Ending| {
-        ending = match (ending, one) {
-            (Ending::Different, _) | (_, Ending::Different) => Ending::Different,
-            (Ending::Fine, _) | (_, Ending::Fine) => Ending::Fine,
-            _ => Ending::Nothing,
+        let ask = Ask {
+            packets: arguments.cases,
+            seed: arguments.seed,
+            save: &arguments.save,
+            verbose: arguments.verbose,
         };
-    };
+        return checks.run(("twin", "test-run"), "random scripts", true, || random::twin(&ask));
+    }
     let (scripts, scenarios) = sort(&arguments.scenarios)?;
-    if !scripts.is_empty() {
-        worse(saved(&scripts)?);
+    for (name, script) in &scripts {
+        checks.run(("twin", "test-run"), name, true, || saved(script))?;
     }
-    if !scenarios.is_empty() {
-        worse(scenario::run(&scenarios, arguments.world, arguments.verbose)?);
+    for (name, found) in &scenarios {
+        scenario::run(checks, (name, found), arguments)?;
     }
-    Ok(ending)
+    Ok(())
+}
+
+/// Runs a saved script.
+fn saved(script: &Scenario) -> Result<End, Failure> {
+    let mut twin = engines()?;
+    Ok(match twin.run(script).map_err(broken)? {
+        Some(difference) => End::Failed(vec![difference.to_string()], None),
+        None if twin.packets == 0 => End::Skipped("it has no packet that both can be given".into()),
+        None => End::Passed(format!("{} packets", grouped(twin.packets))),
+    })
 }
 
 type Files<T> = Vec<(String, T)>;
@@ -108,6 +135,12 @@ type Files<T> = Vec<(String, T)>;
 fn sort(paths: &[PathBuf]) -> Result<(Files<Scenario>, Files<crate::scenario::Scenario>), Failure> {
     let (mut scripts, mut scenarios) = (Vec::new(), Vec::new());
     for path in paths {
+        // The folder that a failure left behind.
+        let path = &match (path.join(SCRIPT), path.join(COPY)) {
+            (script, _) if script.is_file() => script,
+            (_, copy) if copy.is_file() => copy,
+            _ => path.clone(),
+        };
         let name = path.display().to_string();
         let text =
             std::fs::read(path).map_err(|error| Failure::Usage(format!("{name}: {error}")))?;
@@ -129,68 +162,6 @@ fn engines() -> Result<Engines, Failure> {
     Ok(Twin::new(SimEngine::new(1, &LIMITS, 0), programs))
 }
 
-/// Runs saved scripts.
-fn saved(scripts: &[(String, Scenario)]) -> Result<Ending, Failure> {
-    let mut twin = engines()?;
-    let mut different = 0;
-    for (name, scenario) in scripts {
-        match twin.run(scenario).map_err(broken)? {
-            None => print(&format!("{name}: no difference in {} steps\n", scenario.steps.len()))?,
-            Some(difference) => {
-                different += 1;
-                print(&format!("{name}: {difference}\n"))?;
-            }
-        }
-    }
-    print(&format!(
-        "{} packets, {} scripts, {different} with a difference\n",
-        twin.packets,
-        scripts.len()
-    ))?;
-    Ok(match (twin.packets, different) {
-        (0, 0) => Ending::Nothing,
-        (_, 0) => Ending::Fine,
-        _ => Ending::Different,
-    })
-}
-
-fn random(arguments: &Arguments, twin: &mut Engines) -> Result<Ending, Failure> {
-    let random = Random { packets: arguments.cases, steps: 120, seed: arguments.seed };
-    let bar = progress(arguments.cases);
-    let outcome: Outcome = random.run(twin, |packets| bar.set_position(packets)).map_err(broken)?;
-    bar.finish_and_clear();
-    if arguments.verbose {
-        print(&outcome.coverage.to_string())?;
-    }
-    let Some(failure) = &outcome.failure else {
-        print(&format!("{} packets, seed {}: no difference\n", outcome.packets, arguments.seed))?;
-        return Ok(if outcome.packets == 0 { Ending::Nothing } else { Ending::Fine });
-    };
-    print(&format!(
-        "after {} packets, seed {}: {}\n",
-        outcome.packets, arguments.seed, failure.difference
-    ))?;
-    let path = failure.save(&arguments.save).map_err(|cause| Failure::File {
-        name: arguments.save.display().to_string(),
-        cause,
-        advice: "give --save a folder that can be written",
-    })?;
-    print(&format!("the smallest script that differs: twinpath verify {}\n", path.display()))?;
-    Ok(Ending::Different)
-}
-
-fn progress(packets: u64) -> ProgressBar {
-    if !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} packets, {eta} left");
-    ProgressBar::new(packets).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
 fn print(text: &str) -> Result<(), Failure> {
     io::stdout().write_all(text.as_bytes()).map_err(Failure::Output)
-}
-
-fn broken(error: TwinError) -> Failure {
-    Failure::World(WorldError::Failed(error.to_string()))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use twinpath_control::model::State;
@@ -192,6 +192,9 @@ struct RawStep {
     expect: Option<Expect>,
 }
 
+/// The name of a [copy](Scenario::copy).
+pub const COPY: &str = "scenario.yaml";
+
 impl Scenario {
     /// Reads one from a file. Paths in it are relative to its folder.
     pub fn read(path: &Path) -> Result<Self, ScenarioError> {
@@ -244,6 +247,24 @@ impl Scenario {
             }
         }
         Ok(scenario)
+    }
+
+    /// Copies a scenario's file, and those of its cluster, into a folder; the copy, which stands alone.
+    pub fn copy(path: &Path, folder: &Path) -> std::io::Result<PathBuf> {
+        let mut text = std::fs::read_to_string(path)?;
+        let file: File = serde_saphyr::from_str(&text).map_err(std::io::Error::other)?;
+        let beside = path.parent().unwrap_or_else(|| Path::new(""));
+        for (number, cluster) in file.cluster.iter().enumerate() {
+            let name = match Path::new(cluster).file_name() {
+                Some(name) => format!("{number}-{}", name.to_string_lossy()),
+                None => continue,
+            };
+            std::fs::copy(beside.join(cluster), folder.join(&name))?;
+            text = text.replacen(cluster, &name, 1);
+        }
+        let copy = folder.join(COPY);
+        std::fs::write(&copy, text)?;
+        Ok(copy)
     }
 
     /// Who is where.

@@ -10,7 +10,7 @@ mod packet;
 mod run;
 mod show;
 
-pub use file::{Scenario, ScenarioError};
+pub use file::{COPY, Scenario, ScenarioError};
 pub use run::{Detail, Report, run};
 pub use show::packet_text;
 

@@ -32,8 +32,8 @@ pub struct Report {
     pub text: String,
     /// The expectations that were not met.
     pub unmet: Vec<String>,
-    /// How many packets were sent.
-    pub packets: usize,
+    /// The packets that were sent, as they were.
+    pub sent: Vec<Vec<u8>>,
 }
 
 /// Runs a scenario in a world that its cluster was applied to.
@@ -123,7 +123,7 @@ impl Runner<'_> {
             Sender::Client(client) => Place::ClientOut(client),
         };
         let who = name(self.world.topology(), who);
-        self.report.packets += 1;
+        self.report.sent.push(frame.bytes.clone());
         self.line(format_args!("{number}  {who} {what}\n"));
         self.describe(sender, &trace);
         let arrived = match (&trace.fate, trace.seen.last()) {

@@ -6,6 +6,7 @@
 //! every byte of the packet, every entry of the tables that the datapath writes (conntrack, affinities,
 //! fragments, rate limits), and how often the dice were thrown; and the counters at the end.
 
+mod bundle;
 mod cluster;
 mod packet;
 mod random;
@@ -15,6 +16,7 @@ mod setup;
 pub mod strategy;
 mod twin;
 
+pub use bundle::{SCRIPT, write_packets};
 pub use cluster::POD_COUNT;
 pub use packet::{Damage, Ends, PacketSpec, Protocol, Quote, Sender, Target, Wrap};
 pub use random::{Failure, Outcome, Random};

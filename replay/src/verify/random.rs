@@ -1,14 +1,12 @@
 //! Random scenarios until enough packets were compared, shrinking the first that fails.
 
 use std::cell::{Cell, RefCell};
-use std::path::{Path, PathBuf};
 
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use twinpath_core::hash;
 use twinpath_sim::engine::Engine;
 
 use super::{Coverage, Difference, Scenario, Twin, TwinError, strategy};
-use crate::capture::{ClassicWriter, Precision};
 
 /// How much to run.
 #[derive(Clone, Copy, Debug)]
@@ -40,8 +38,12 @@ pub struct Failure {
     pub scenario: Scenario,
     /// The difference.
     pub difference: Difference,
+    /// Which oracle found it.
+    pub oracle: &'static str,
     /// The packets of the scenario, up to the difference.
     pub packets: Vec<Vec<u8>>,
+    /// The tables at the difference, for people.
+    pub state: String,
 }
 
 impl Random {
@@ -92,31 +94,17 @@ impl Random {
             None => None,
             // Once more, for the difference of the smallest.
             Some(scenario) => match twin.run(&scenario)? {
-                Some(difference) => {
-                    Some(Failure { scenario, difference, packets: twin.sent.clone() })
-                }
+                Some(difference) => Some(Failure {
+                    scenario,
+                    difference,
+                    oracle: "twin",
+                    packets: twin.sent.clone(),
+                    state: twin.tables()?,
+                }),
                 None => return Err(broken.into_inner().unwrap_or_else(TwinError::unsteady)),
             },
         };
         Ok(Outcome { packets, coverage: twin.coverage.clone(), failure })
-    }
-}
-
-impl Failure {
-    /// Leaves the scenario, and its packets as a capture, in a folder; the scenario's path.
-    pub fn save(&self, folder: &Path) -> std::io::Result<PathBuf> {
-        std::fs::create_dir_all(folder)?;
-        let stem = format!("twin-{:016x}", self.scenario.seed);
-        let path = folder.join(format!("{stem}.json"));
-        self.scenario.write(&path).map_err(std::io::Error::other)?;
-        let file = std::fs::File::create(folder.join(format!("{stem}.pcap")))?;
-        let mut capture = ClassicWriter::new(std::io::BufWriter::new(file), Precision::Nano)?;
-        for (number, packet) in self.packets.iter().enumerate() {
-            let length = u32::try_from(packet.len()).unwrap_or(u32::MAX);
-            capture.write(number as u64 * 1_000_000, packet, length)?;
-        }
-        capture.finish()?;
-        Ok(path)
     }
 }
 

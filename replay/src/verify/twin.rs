@@ -180,6 +180,18 @@ impl<A: Engine, B: Engine> Twin<A, B> {
         Ok(found.map(|what| Difference { step: scenario.steps.len(), what }))
     }
 
+    /// What is in the tables now, for people: those of the control plane, then what either engine has
+    /// written.
+    pub fn tables(&mut self) -> Result<String, TwinError> {
+        let mut text = String::from("written by the control plane:\n");
+        for write in diff(&Desired::default(), &self.current) {
+            text += &format!("  {write:?}\n");
+        }
+        text += &format!("\none:\n{}", written(&mut self.one)?);
+        text += &format!("\nother:\n{}", written(&mut self.other)?);
+        Ok(text)
+    }
+
     fn compare_counters(&mut self) -> Result<Option<String>, TwinError> {
         let (a, b) = (self.one.metrics(0).map_err(failed)?, self.other.metrics(0).map_err(failed)?);
         for (slot, (a, b)) in a.iter().zip(&b).enumerate() {
@@ -319,6 +331,21 @@ impl<A: Engine, B: Engine> Twin<A, B> {
         self.current = desired;
         Ok(())
     }
+}
+
+/// What an engine has written, an entry a line.
+fn written(engine: &mut impl Engine) -> Result<String, TwinError> {
+    let mut text = String::new();
+    for (key, flow) in engine.conntrack(0).map_err(failed)? {
+        text += &format!("  conntrack {key}: {flow:?}\n");
+    }
+    for entry in engine.affinities(0).map_err(failed)? {
+        text += &format!("  affinity {entry:?}\n");
+    }
+    for entry in engine.fragments(0).map_err(failed)? {
+        text += &format!("  fragment {entry:?}\n");
+    }
+    Ok(text)
 }
 
 /// What only one of two tables has.
