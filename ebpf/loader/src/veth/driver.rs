@@ -1,4 +1,5 @@
-//! What XDP needs of pairs of devices: complete checksums, and a program at the other end.
+//! What devices do for stacks and programs: complete checksums, and a program at the other end of a pair,
+//! which XDP needs; and packets put together on their way in.
 
 use std::ffi::CString;
 use std::io;
@@ -6,6 +7,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// `ETHTOOL_STXCSUM` of `include/uapi/linux/ethtool.h`.
 const SET_TX_CHECKSUM: u32 = 0x17;
+/// `ETHTOOL_SGRO`.
+const SET_RECEIVE_OFFLOAD: u32 = 0x2c;
 
 /// `struct ethtool_value`.
 #[repr(C)]
@@ -17,6 +20,16 @@ struct Setting {
 /// Makes a device of the calling thread's namespace send no frame whose checksum is partial, nor one that is
 /// still to be cut into pieces.
 pub fn complete_checksums(device: &str) -> io::Result<()> {
+    set(device, SET_TX_CHECKSUM, 0)
+}
+
+/// Makes a device of the calling thread's namespace put packets of a connection together before its hooks
+/// see them (GRO).
+pub fn put_together(device: &str) -> io::Result<()> {
+    set(device, SET_RECEIVE_OFFLOAD, 1)
+}
+
+fn set(device: &str, command: u32, value: u32) -> io::Result<()> {
     let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
     // SAFETY: a plain system call.
     let socket = unsafe { libc::socket(libc::AF_UNIX, kind, 0) };
@@ -25,7 +38,7 @@ pub fn complete_checksums(device: &str) -> io::Result<()> {
     }
     // SAFETY: the descriptor is new and nobody else's.
     let socket = unsafe { OwnedFd::from_raw_fd(socket) };
-    let mut setting = Setting { command: SET_TX_CHECKSUM, value: 0 };
+    let mut setting = Setting { command, value };
     // SAFETY: zeroes are a value of it.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().take(libc::IFNAMSIZ - 1).zip(device.bytes()) {

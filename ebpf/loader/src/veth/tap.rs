@@ -1,6 +1,7 @@
 //! Packet sockets: frames put on a device and frames seen there, with the state of their checksums.
 //!
-//! The state travels in the header that virtual machines use (`PACKET_VNET_HDR`, `struct
+//! A tag of 802.1Q that the kernel has taken off a frame and keeps beside it (`PACKET_AUXDATA`) is put back
+//! where it was on the wire. The state of checksums travels in the header that virtual machines use (`PACKET_VNET_HDR`, `struct
 //! virtio_net_hdr`): a frame that still wants its checksum says so on its way out of the kernel, and can
 //! be sent that way.
 
@@ -54,6 +55,7 @@ impl PacketSocket {
         let socket = Self::open()?;
         socket.option(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, BACKLOG)?;
         socket.option(libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)?;
+        socket.option(libc::SOL_PACKET, libc::PACKET_AUXDATA, 1)?;
         socket.bind(device, ethertype)?;
         Ok(socket)
     }
@@ -149,8 +151,26 @@ impl PacketSocket {
         if message.msg_flags & libc::MSG_TRUNC != 0 {
             return Err(io::Error::other("a frame is larger than any that IPv4 can describe"));
         }
-        let time = timestamp(&message);
-        let length = length.saturating_sub(HEADER);
+        let (mut time, mut tag) = (0, None);
+        each_control(&message, |level, kind, data| match (level, kind) {
+            (libc::SOL_SOCKET, libc::SO_TIMESTAMPNS) => {
+                // SAFETY: this kind carries a `timespec`.
+                time = nanoseconds(unsafe { data.cast::<libc::timespec>().read_unaligned() });
+            }
+            (libc::SOL_PACKET, libc::PACKET_AUXDATA) => {
+                // SAFETY: this kind carries a `tpacket_auxdata`.
+                tag = tag_of(unsafe { data.cast::<libc::tpacket_auxdata>().read_unaligned() });
+            }
+            _ => {}
+        });
+        let mut length = length.saturating_sub(HEADER);
+        if let Some(tag) = tag
+            && let Some(bytes) = bytes.get_mut(TAG_PLACE..length + tag.len())
+        {
+            bytes.rotate_right(tag.len());
+            bytes[..tag.len()].copy_from_slice(&tag);
+            length += tag.len();
+        }
         Ok(Some(Seen {
             time,
             device: from.sll_ifindex.cast_unsigned(),
@@ -217,22 +237,34 @@ fn header_of(frame: &Frame) -> [u8; HEADER] {
     header
 }
 
-/// The time in a message's control data, in nanoseconds; 0 without one.
-fn timestamp(message: &libc::msghdr) -> u64 {
+/// Where a tag stands in a frame: behind the link addresses.
+const TAG_PLACE: usize = 12;
+
+/// Gives level, kind and data of each part of a message's control data.
+fn each_control(message: &libc::msghdr, mut each: impl FnMut(libc::c_int, libc::c_int, *const u8)) {
     // SAFETY: the message was filled in by `recvmsg`, and its control data is 8-byte aligned.
     let mut control = unsafe { libc::CMSG_FIRSTHDR(message) };
     while !control.is_null() {
         // SAFETY: not null, so it points into the control data.
-        let (level, kind) = unsafe { ((*control).cmsg_level, (*control).cmsg_type) };
-        if level == libc::SOL_SOCKET && kind == libc::SO_TIMESTAMPNS {
-            // SAFETY: this kind carries a `timespec`.
-            let time: libc::timespec =
-                unsafe { libc::CMSG_DATA(control).cast::<libc::timespec>().read_unaligned() };
-            let (seconds, nanos) = (time.tv_sec.cast_unsigned(), time.tv_nsec.cast_unsigned());
-            return seconds.wrapping_mul(1_000_000_000).wrapping_add(nanos);
-        }
+        let (level, kind, data) = unsafe {
+            ((*control).cmsg_level, (*control).cmsg_type, libc::CMSG_DATA(control).cast_const())
+        };
+        each(level, kind, data);
         // SAFETY: as above.
         control = unsafe { libc::CMSG_NXTHDR(message, control) };
     }
-    0
+}
+
+fn nanoseconds(time: libc::timespec) -> u64 {
+    let (seconds, nanos) = (time.tv_sec.cast_unsigned(), time.tv_nsec.cast_unsigned());
+    seconds.wrapping_mul(1_000_000_000).wrapping_add(nanos)
+}
+
+/// The tag that the kernel keeps beside a frame, as it is on the wire; `None` where there is none.
+fn tag_of(beside: libc::tpacket_auxdata) -> Option<[u8; 4]> {
+    if beside.tp_status & libc::TP_STATUS_VLAN_VALID == 0 {
+        return None;
+    }
+    let [[a, b], [c, d]] = [beside.tp_vlan_tpid, beside.tp_vlan_tci].map(u16::to_be_bytes);
+    Some([a, b, c, d])
 }

@@ -11,7 +11,7 @@ use twinpath_sim::topology::PodIndex;
 use twinpath_sim::world::Trace;
 
 use crate::packets::{
-    Ends, answer, as_fragment, with_extension, with_header_checksum, with_options,
+    Ends, answer, as_fragment, with_extension, with_header_checksum, with_options, with_tag,
 };
 use crate::support::{SEED, Twins, address, limits, pod};
 
@@ -38,6 +38,7 @@ fn injected_packets_arrive_as_in_the_simulator() {
             datagrams(&mut twins, v6, partial);
             between_pods(&mut twins, v6, partial);
             to_nobody(&mut twins, v6, partial);
+            tagged(&mut twins, v6, partial);
         }
         hops(&mut twins, v6);
         echoes(&mut twins, v6);
@@ -171,6 +172,37 @@ fn to_nobody(twins: &mut Twins, v6: bool, partial: bool) {
         twins.send(&what, client, &ends.udp(b"anybody?"));
         twins.send(&what, client, &ends.tcp(tcp::SYN, b""));
         twins.send(&what, client, &ends.tcp(tcp::RST, b""));
+    }
+}
+
+/// Frames of virtual networks, 802.1Q and 802.1ad. The kernel takes the first tag off before the hooks, and
+/// puts it on again behind them. By a neighbour's address it sends only what has no second one, so frames
+/// with two are for pods of the same node.
+fn tagged(twins: &mut Twins, v6: bool, partial: bool) {
+    const Q: u16 = 0x8100;
+    const AD: u16 = 0x88a8;
+    let topology = twins.topology();
+    let client = pod(topology, "client");
+    let near = |name| address(topology, pod(topology, name), v6);
+    let services = [(ip(WEB[usize::from(v6)]), 80), (ip(ECHO[usize::from(v6)]), 7)];
+    let pods = [(near("web-a"), 8080), (near("echo-a"), 7007)];
+    let all: [&[(u16, u16)]; 5] =
+        [&[(Q, 5)], &[(Q, 0x6fff)], &[(AD, 9)], &[(Q, 7), (Q, 8)], &[(Q, 7), (AD, 8)]];
+    for (port, tags) in (29_000..).zip(all) {
+        let [web, echo] = if tags.len() == 1 { services } else { pods };
+        let on =
+            |frame: Frame| tags.iter().fold(frame, |f, (kind, vlan)| with_tag(&f, *kind, *vlan));
+        let what = format!("{tags:x?}");
+        let ends = from_client(twins, v6, partial, port, web);
+        let (backend, first) = arrived(&twins.send(&what, client, &on(ends.tcp(tcp::SYN, b""))));
+        let back = answer(&first);
+        twins.send(&what, backend, &on(back.tcp(tcp::SYN | tcp::ACK, b"")));
+        twins.send(&what, client, &on(ends.tcp(tcp::ACK, b"a request")));
+        let trace = twins.send(&what, backend, &on(back.tcp(tcp::ACK, b"its answer")));
+        assert_eq!(arrived(&trace).0, client);
+        let ends = from_client(twins, v6, partial, port, echo);
+        let (backend, first) = arrived(&twins.send(&what, client, &on(ends.udp(b"question"))));
+        twins.send(&what, backend, &on(answer(&first).udp(b"answer")));
     }
 }
 

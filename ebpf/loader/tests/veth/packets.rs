@@ -190,3 +190,11 @@ pub(crate) fn as_fragment(frame: &Frame, offset: u16, more: bool) -> Frame {
     frame.bytes[20..22].copy_from_slice(&field.to_be_bytes());
     with_header_checksum(frame)
 }
+
+/// The frame with a tag of 802.1Q, or of 802.1ad in front of those that it has.
+pub(crate) fn with_tag(frame: &Frame, kind: u16, vlan: u16) -> Frame {
+    let mut frame = frame.clone();
+    let tag = [kind.to_be_bytes(), vlan.to_be_bytes()].concat();
+    frame.bytes.splice(12..12, tag);
+    frame
+}
