@@ -4,7 +4,7 @@
 //! |---|---|
 //! | namespaces that vanish with the process | [`netns`] |
 //! | their devices, addresses, routes and neighbours | [`devices`] |
-//! | what XDP needs of devices | [`driver`] |
+//! | what devices do for programs and stacks | [`driver`] |
 //! | sending and seeing frames | [`tap`] |
 //! | sending packets as a node's own stack does | [`host`] |
 //! | threads on one CPU, for order | [`cpu`] |

@@ -4,6 +4,7 @@
 //! and root, that is a failure.
 
 mod cleanup;
+mod gro;
 mod inject;
 mod netdev;
 mod outside;

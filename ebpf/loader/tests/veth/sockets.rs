@@ -18,14 +18,14 @@ use twinpath_sim::world::World;
 
 use crate::support::{SEED, address, cluster, limits, pod, simulator, world};
 
-const WEB: [&str; 2] = ["10.96.0.80", "fd00:10:96::80"];
+pub(crate) const WEB: [&str; 2] = ["10.96.0.80", "fd00:10:96::80"];
 pub(crate) const ECHO: [&str; 2] = ["10.96.0.7", "fd00:10:96::7"];
 
 /// How long a socket waits before a test fails.
 const PATIENCE: Option<Duration> = Some(Duration::from_secs(5));
 
 /// Bytes that a TCP connection carries each way.
-const BULK: usize = 200_000;
+pub(crate) const BULK: usize = 200_000;
 
 pub(crate) fn frontend(addresses: [&str; 2], v6: bool, port: u16) -> SocketAddr {
     SocketAddr::new(addresses[usize::from(v6)].parse().unwrap(), port)
@@ -49,7 +49,7 @@ pub(crate) fn datagrams(world: &VethWorld, pod: PodIndex, v6: bool, port: u16) -
 }
 
 /// Sends back what a connection brings, once it has brought all.
-fn serve_tcp(world: &VethWorld, name: &str, v6: bool) {
+pub(crate) fn serve_tcp(world: &VethWorld, name: &str, v6: bool) {
     let pod = pod(world.topology(), name);
     let local = address(world.topology(), pod, v6);
     let listener = world.pod(pod).unwrap().run(|| TcpListener::bind((local, 8080)));
@@ -78,7 +78,7 @@ pub(crate) fn serve_udp(world: &VethWorld, name: &str, v6: bool) {
 }
 
 /// Everything that was seen until a quarter of a second went by in silence.
-fn settle(world: &mut VethWorld) -> Vec<Sighting> {
+pub(crate) fn settle(world: &mut VethWorld) -> Vec<Sighting> {
     let mut all = Vec::new();
     loop {
         let new = world.take_frames().unwrap();
@@ -91,7 +91,7 @@ fn settle(world: &mut VethWorld) -> Vec<Sighting> {
 }
 
 /// One connection with data both ways.
-fn tcp_round_trip(world: &VethWorld, client: PodIndex, to: SocketAddr, length: usize) {
+pub(crate) fn tcp_round_trip(world: &VethWorld, client: PodIndex, to: SocketAddr, length: usize) {
     let data: Vec<u8> = (0..length).map(|i| (i * 31 / 7) as u8).collect();
     let mut stream = connect(world, client, to);
     assert_eq!(stream.peer_addr().unwrap(), to);
@@ -193,7 +193,7 @@ fn compare(world: &mut VethWorld, frames: &[Sighting], options: &Options) -> usi
 }
 
 /// The bytes of a frame's addresses and ports, where there are no options.
-fn ends(frame: &Frame) -> &[u8] {
+pub(crate) fn ends(frame: &Frame) -> &[u8] {
     let place = if frame.bytes.get(12) == Some(&0x08) { 26..38 } else { 22..58 };
     frame.bytes.get(place).unwrap_or_default()
 }
