@@ -1,6 +1,7 @@
 //! Scenario files.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -207,6 +208,18 @@ impl Scenario {
 
     /// Reads one from text.
     pub fn parse(name: &str, text: &str, folder: &Path) -> Result<Self, ScenarioError> {
+        Self::parse_with(name, text, |path| {
+            let path = folder.join(path);
+            (path.display().to_string(), std::fs::read(&path))
+        })
+    }
+
+    /// Reads one from text, and what it names through `dump`: what a path is called, and what is there.
+    pub fn parse_with(
+        name: &str,
+        text: &str,
+        dump: impl Fn(&str) -> (String, io::Result<Vec<u8>>),
+    ) -> Result<Self, ScenarioError> {
         let form = |what: String| ScenarioError::Form(name.to_owned(), what);
         let file: File = serde_saphyr::from_str(text).map_err(|error| {
             let error = error.to_string();
@@ -214,10 +227,8 @@ impl Scenario {
         })?;
         let mut objects = Objects::default();
         for path in &file.cluster {
-            let path = folder.join(path);
-            let shown = path.display().to_string();
-            let bytes =
-                std::fs::read(&path).map_err(|error| ScenarioError::Read(shown.clone(), error))?;
+            let (shown, bytes) = dump(path);
+            let bytes = bytes.map_err(|error| ScenarioError::Read(shown.clone(), error))?;
             objects.merge(read(&shown, &bytes).map_err(|error| form(error.to_string()))?);
         }
         let mut scenario = Self {

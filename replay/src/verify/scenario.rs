@@ -95,7 +95,13 @@ impl Scenario {
     pub fn read(path: &Path) -> Result<Self, ScenarioError> {
         let name = path.display().to_string();
         let text = std::fs::read(path).map_err(|error| ScenarioError::File(name.clone(), error))?;
-        let scenario: Self = serde_json::from_slice(&text)
+        Self::parse(&name, &text)
+    }
+
+    /// Reads one from what is in a file.
+    pub fn parse(name: &str, text: &[u8]) -> Result<Self, ScenarioError> {
+        let name = name.to_owned();
+        let scenario: Self = serde_json::from_slice(text)
             .map_err(|error| ScenarioError::Form(name.clone(), error))?;
         if scenario.v != 1 {
             return Err(ScenarioError::Version(name, scenario.v));

@@ -1,0 +1,8 @@
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[global_allocator]
+static HEAP: twinpath_fuzz::heap::Counted = twinpath_fuzz::heap::Counted;
+
+fuzz_target!(init: twinpath_fuzz::write_seeds("parse"), |data: &[u8]| twinpath_fuzz::parse::run(data));
