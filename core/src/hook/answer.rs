@@ -85,12 +85,15 @@ fn has_token<M: Maps>(node: &Node<M>, work: &Work) -> bool {
 }
 
 /// Makes an echo request its reply, in place. One with options or extension headers is not answered:
-/// they might want to be answered, too.
+/// they might want to be answered, too. Nor is what only looks like a request: with an identifier of zero,
+/// the tuple of a reply is the same.
 #[inline(never)]
 fn echo_back<P: Packet>(packet: &mut P, work: &Work) -> Result<(), DropReason> {
     let tuple = &work.parsed.tuple;
     let l4 = if tuple.is_v4() { L3.plus(ipv4::MIN_LENGTH) } else { L3.plus(ipv6::LENGTH) };
-    if work.parsed.l4 != l4 {
+    let [kind, _]: [u8; 2] = packet.load(l4)?;
+    let request = if tuple.is_v4() { icmp::v4::ECHO_REQUEST } else { icmp::v6::ECHO_REQUEST };
+    if work.parsed.l4 != l4 || kind != request {
         return Err(work.reason);
     }
     swap_link(packet)?;

@@ -265,6 +265,9 @@ fn a_frontend_answers_echo_requests() {
         assert_eq!(world.hand("pod 10", &mut frame).verdict(), Verdict::Pass);
         let mut frame = packet(world, "echo client:0 > vip:77", 8);
         assert!(matches!(world.hand("pod 10", &mut frame).verdict(), Verdict::Reject(_)));
+        // Of a reply with the identifier zero only the type says that it is one.
+        let mut frame = packet(world, "echo client:0 > vip:0", 8);
+        assert!(matches!(world.hand("pod 10", &mut frame).verdict(), Verdict::Drop(_)));
         let mut frame = super::errors::with_options(&packet(world, "echo client:7 > vip:0", 8), 1);
         assert!(matches!(world.hand("pod 10", &mut frame).verdict(), Verdict::Drop(_)));
     });
