@@ -99,16 +99,6 @@ fi
 step "lints" cargo clippy --locked --all-targets --quiet -- -D warnings
 step "docs" documentation
 step "tests" cargo test --locked
-if cargo +nightly miri --version >/dev/null 2>&1; then
-    step "miri" core/miri.sh
-else
-    echo "== miri: not run here, there is no nightly with miri (rustup toolchain install nightly --component miri,rust-src)"
-fi
-if cargo +nightly fuzz --version >/dev/null 2>&1; then
-    step "fuzz" replay/fuzz/run.sh
-else
-    echo "== fuzz: not run here beyond the tests, cargo-fuzz is not installed (replay/fuzz/run.sh installs it)"
-fi
 step "readme" readme_command
 step "kernels" kernels
 step "benches compile" cargo bench --locked --no-run --quiet
