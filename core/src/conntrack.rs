@@ -284,40 +284,73 @@ pub const fn is_syn(packet: &Parsed) -> bool {
     packet.flags & (tcp::SYN | tcp::ACK) == tcp::SYN
 }
 
+/// What became of a connection that was to be opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Opened {
+    /// It is.
+    Here,
+    /// Another CPU has opened it a moment before, perhaps to another backend: that one's halves count.
+    Elsewhere,
+}
+
 /// Opens a connection: puts both halves in, `work.half` being the original one. The reply half goes
 /// first, because its key is what no two connections may share; if the original half then finds no
-/// room, the reply half is taken out again.
+/// room, or another one in its place, the reply half is taken out again, unless another CPU's needs it.
 ///
 /// Fails with [`InsertError::Exists`] where a live connection owns the reply tuple, and leaves the
 /// table and the half as they were, for another try.
 #[inline(never)]
-pub fn open<T: Table<Tuple, Flow>>(table: &mut T, work: &mut Work) -> Result<(), InsertError> {
+pub fn open<T: Table<Tuple, Flow>>(table: &mut T, work: &mut Work) -> Result<Opened, InsertError> {
     let Work { parsed, arrival, half, twin_key, .. } = work;
     let key = &parsed.tuple;
     let exit = half.exit();
     *twin_key = half.twin_key(key);
     half.turn(key, arrival.back);
-    let claimed = match table.insert(twin_key, half, Put::New) {
-        Err(InsertError::Exists) => match find(table, twin_key) {
-            Some(owner) if is_pair(owner, twin_key, half, key) => {
-                table.insert(twin_key, half, Put::Any)
-            }
-            Some(owner) if gives_way(owner, parsed, arrival.now) => {
-                close(table, twin_key);
-                table.insert(twin_key, half, Put::Any)
-            }
-            Some(_) => Err(InsertError::Exists),
-            None => Err(InsertError::Full),
-        },
-        claimed => claimed,
-    };
+    let claimed = claim(table, twin_key, half, parsed, arrival.now);
     half.turn(twin_key, exit);
-    claimed?;
-    if let Err(error) = table.insert(key, half, Put::Any) {
+    let claimed = claimed?;
+    let Err(error) = table.insert(key, half, Put::New) else {
+        if !claimed {
+            half.turn(key, arrival.back);
+            // Without room it is put back when it is missed.
+            let _ = table.insert(twin_key, half, Put::Any);
+            half.turn(twin_key, exit);
+        }
+        return Ok(Opened::Here);
+    };
+    let winner = find(table, key).map(|winner| winner.twin_key(key) == *twin_key);
+    if claimed && winner != Some(true) {
         table.remove(twin_key);
-        return Err(error);
     }
-    Ok(())
+    match (winner, error) {
+        (None, InsertError::Full) => Err(error),
+        _ => Ok(Opened::Elsewhere), // perhaps gone again, which is a race, too
+    }
+}
+
+/// Makes the key of the half under `own` its own and puts the half in, being that of the packet's connection;
+/// whether it has. Where the key is the connection's already, by a half of before or by another CPU,
+/// nothing is written yet.
+#[inline(always)]
+fn claim<T: Table<Tuple, Flow>>(
+    table: &mut T,
+    own: &Tuple,
+    half: &Flow,
+    packet: &Parsed,
+    now: Nanos,
+) -> Result<bool, InsertError> {
+    match table.insert(own, half, Put::New) {
+        Ok(()) => Ok(true),
+        Err(InsertError::Full) => Err(InsertError::Full),
+        Err(InsertError::Exists) => match find(table, own) {
+            Some(owner) if is_pair(owner, own, half, &packet.tuple) => Ok(false),
+            Some(owner) if gives_way(owner, packet, now) => {
+                close(table, own);
+                table.insert(own, half, Put::New).map(|()| true)
+            }
+            _ => Err(InsertError::Exists),
+        },
+    }
 }
 
 /// Whether the half under `own` and the other one, under `key`, are of one connection; `own` is the twin
@@ -371,7 +404,7 @@ pub fn adopt<T: Table<Tuple, Flow>>(
     half.epoch.set(epoch);
     half.update(half.state().after(parsed, half.direction()), arrival.now);
     // Without room the packet still goes the right way, and so will the next.
-    let _ = table.insert(&parsed.tuple, half, Put::Any);
+    let _ = table.insert(&parsed.tuple, half, Put::New);
     true
 }
 
@@ -421,11 +454,10 @@ pub fn restore<T: Table<Tuple, Flow>>(table: &mut T, work: &mut Work) -> Result<
     let (exit, epoch) = (half.exit(), half.epoch.get());
     half.epoch.set(epoch.wrapping_sub(1)); // the twin finds out for itself
     half.turn(&parsed.tuple, arrival.back);
-    close(table, twin_key);
-    let inserted = table.insert(twin_key, half, Put::Any);
+    let claimed = claim(table, twin_key, half, parsed, arrival.now);
     half.turn(twin_key, exit);
     half.epoch.set(epoch);
-    inserted
+    claimed.map(|_| ())
 }
 
 #[cfg(test)]

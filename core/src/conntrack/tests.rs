@@ -167,7 +167,7 @@ fn what_is_over() {
 }
 
 /// Opens a connection in a table.
-fn opened(table: &mut Map<Tuple, Flow>, text: &str, backend: &str) -> Result<(), InsertError> {
+fn opened(table: &mut Map<Tuple, Flow>, text: &str, backend: &str) -> Result<Opened, InsertError> {
     let mut work = work(packet(text, SYN), NOW);
     work.half = aimed(text, backend);
     let half = work.half.clone();
@@ -175,7 +175,7 @@ fn opened(table: &mut Map<Tuple, Flow>, text: &str, backend: &str) -> Result<(),
     if result != Err(InsertError::Full) {
         assert_eq!(work.half, half, "the original half is what goes on, or is tried again");
     }
-    if result.is_ok() {
+    if result == Ok(Opened::Here) {
         assert_eq!(table.entries[&tuple(text)], half);
         let twin_key = half.twin_key(&tuple(text));
         assert!(is_pair(&table.entries[&twin_key], &twin_key, &half, &tuple(text)));
@@ -188,12 +188,12 @@ fn opened(table: &mut Map<Tuple, Flow>, text: &str, backend: &str) -> Result<(),
 fn open_and_close() {
     let (first, second) = (V4.0, "tcp 10.244.1.10:1 > 10.96.0.81:80");
     let mut table = map();
-    assert_eq!(opened(&mut table, first, V4.1), Ok(()));
+    assert_eq!(opened(&mut table, first, V4.1), Ok(Opened::Here));
     let before = table.entries.clone();
     assert_eq!(opened(&mut table, second, V4.1), Err(InsertError::Exists), "U-3");
     assert_eq!(table.entries, before, "the table is as it was");
-    assert_eq!(opened(&mut table, second, "10.244.2.12:8080"), Ok(()));
-    assert_eq!(opened(&mut table, V6.0, V6.1), Ok(()));
+    assert_eq!(opened(&mut table, second, "10.244.2.12:8080"), Ok(Opened::Here));
+    assert_eq!(opened(&mut table, V6.0, V6.1), Ok(Opened::Here));
     assert_eq!(table.entries.len(), 6);
     for key in [second, V6.0, first] {
         close(&mut table, &tuple(key));
@@ -206,11 +206,30 @@ fn open_and_close() {
 fn close_takes_no_stranger_along() {
     // The reply half's key belongs to another connection: only the half itself goes.
     let mut table = map();
-    assert_eq!(opened(&mut table, V4.0, V4.1), Ok(()));
+    assert_eq!(opened(&mut table, V4.0, V4.1), Ok(Opened::Here));
     table.remove(&tuple("tcp 10.244.2.11:8080 > 10.244.1.10:1"));
-    assert_eq!(opened(&mut table, "tcp 10.244.1.10:1 > 10.96.0.81:80", V4.1), Ok(()));
+    assert_eq!(opened(&mut table, "tcp 10.244.1.10:1 > 10.96.0.81:80", V4.1), Ok(Opened::Here));
     close(&mut table, &tuple(V4.0));
     assert_eq!(table.entries.len(), 2);
+}
+
+#[test]
+fn what_another_cpu_has_opened_is_not_opened_again() {
+    let mut table = map();
+    assert_eq!(opened(&mut table, V4.0, V4.1), Ok(Opened::Here));
+    let before = table.entries.clone();
+    for backend in [V4.1, "10.244.2.12:8080"] {
+        for room in [1000, 2] {
+            table.room = room;
+            let result = opened(&mut table, V4.0, backend);
+            if room == 2 && backend != V4.1 {
+                assert_eq!(result, Err(InsertError::Full), "no room for its reply half");
+            } else {
+                assert_eq!(result, Ok(Opened::Elsewhere), "{backend}");
+            }
+            assert_eq!(table.entries, before, "{backend}");
+        }
+    }
 }
 
 #[test]

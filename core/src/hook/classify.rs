@@ -29,6 +29,7 @@ pub(super) fn classify<P: Packet, M: Maps>(
     }
     work.frontend = Address::UNSPECIFIED;
     work.chosen = 0;
+    work.races = 0;
     if work.parsed.tuple.destination.is_link_scope() {
         return Ok(Stage::Done);
     }

@@ -5,7 +5,7 @@ use super::classify::pass_on;
 use super::connect::{check_hop, send};
 use super::stage::{Stage, Work};
 use super::wrap;
-use crate::conntrack;
+use crate::conntrack::{self, Opened};
 use crate::drop_reason::DropReason;
 use crate::seam::{Host, InsertError, Maps, Metric, Node, Packet};
 use crate::select::{Selected, select};
@@ -30,12 +30,11 @@ pub(super) fn open<P: Packet, M: Maps>(
         }
     }
     check_hop(work, work.half.exit())?;
-    work.races = 0;
     work.tries = 0;
     Ok(Stage::Reserve)
 }
 
-/// How often another CPU may take the reply tuple that was free a moment ago.
+/// How often another CPU may take a tuple that was free a moment ago.
 const RACES: u32 = 2;
 
 /// The stage that settles the tuples. What follows is another one, or the kernel's verifier would follow it
@@ -62,12 +61,16 @@ pub(super) fn commit<P: Packet, M: Maps>(
 ) -> Result<Stage, DropReason> {
     wrap::check(node, work, wrap::telling(&work.half, work))?;
     match conntrack::open(&mut node.conntrack, work) {
-        Ok(()) => {
+        Ok(Opened::Here) => {
             node.host.count(Metric::OPENED);
             send(packet, node, work)
         }
         Err(InsertError::Full) => Err(DropReason::ConntrackInsertionFailed),
-        Err(InsertError::Exists) if work.races >= RACES => Err(DropReason::ConntrackTupleConflict),
+        _ if work.races >= RACES => Err(DropReason::ConntrackTupleConflict),
+        Ok(Opened::Elsewhere) => {
+            work.races = work.races.wrapping_add(1);
+            Ok(Stage::Connect)
+        }
         Err(InsertError::Exists) => {
             work.races = work.races.wrapping_add(1);
             work.tries = 0;

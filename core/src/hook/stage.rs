@@ -147,7 +147,7 @@ pub struct Work {
     pub reason: DropReason,
     /// The longest packet that could have gone further, in bytes from the IP header on.
     pub mtu: u32,
-    /// How often another CPU took the reply tuple.
+    /// How often another CPU took a tuple.
     pub races: u32,
     /// How many source ports were tried, the opener's own among them.
     pub tries: u32,
