@@ -57,10 +57,13 @@ pub(super) fn send<P: Packet, M: Maps>(
 #[inline(always)]
 fn find_half<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<bool, DropReason> {
     work.status = Status::New;
+    // Read before the tables are, which may change meanwhile: what a connection notes is what it was
+    // checked against.
+    let epoch = node.config.epoch;
     if let Some(flow) = find(&node.conntrack, &work.parsed.tuple) {
-        if stays(node, work, flow) {
+        if stays(node, work, flow, epoch) {
             work.status = status(flow);
-            let twin = go_on(node, work)?;
+            let twin = go_on(node, work, epoch)?;
             if matches!(twin, Twin::Missing) {
                 node.host.count(match conntrack::restore(&mut node.conntrack, work) {
                     Ok(()) => Metric::RESTORED,
@@ -90,7 +93,7 @@ fn adopt<M: Maps>(node: &mut Node<M>, work: &mut Work) -> bool {
 
 /// Whether a connection goes on with this packet as it is, and is not to be opened anew.
 #[inline(always)]
-fn stays<M: Maps>(node: &Node<M>, work: &Work, flow: &Flow) -> bool {
+fn stays<M: Maps>(node: &Node<M>, work: &Work, flow: &Flow, epoch: u32) -> bool {
     let Work { parsed, arrival, .. } = work;
     if flow.is_over(parsed, arrival.now) {
         return false;
@@ -111,20 +114,20 @@ fn stays<M: Maps>(node: &Node<M>, work: &Work, flow: &Flow) -> bool {
     let datagram = matches!(parsed.transport, Transport::Udp | Transport::Echo);
     let may_choose = syn || flow.service == 0 || datagram;
     let original = matches!(flow.direction(), Direction::Original);
-    let unchanged = !syn && flow.epoch() == node.config.epoch;
+    let unchanged = !syn && flow.epoch() == epoch;
     !original || !may_choose || unchanged || is_fit(node, work, flow)
 }
 
 /// Brings a connection up to date, or ends it where it turns out to be half a connection whose other
 /// half now belongs to another.
 #[inline(never)]
-fn go_on<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<Twin, DropReason> {
+fn go_on<M: Maps>(node: &mut Node<M>, work: &mut Work, epoch: u32) -> Result<Twin, DropReason> {
     let Some(flow) = find(&node.conntrack, &work.parsed.tuple) else { return Ok(Twin::Lost) };
     // First, since a packet that is dropped must not refresh what it belongs to.
     let telling = wrap::telling(flow, work);
     check_hop(work, flow.exit())?;
     wrap::check(node, work, telling)?;
-    let twin = conntrack::refresh(&mut node.conntrack, work, node.config.epoch);
+    let twin = conntrack::refresh(&mut node.conntrack, work, epoch);
     if matches!(twin, Twin::Lost) {
         node.conntrack.remove(&work.parsed.tuple);
         node.host.count(Metric::REAPED);
