@@ -171,7 +171,7 @@ pub(crate) fn fill(tables: &Tables, family: Family) {
         service.algorithm = Algorithm::Maglev as u8;
     });
     serve(tables, family, ("vip", 82), 12, Scope::Internal, &both, |service| {
-        service.affinity = 600
+        service.affinity = 600;
     });
     serve(tables, family, ("vip2", 80), 8, Scope::Internal, &["local"], |_| {});
     serve(tables, family, ("lb", 80), 9, Scope::External, &["remote"], |_| {});

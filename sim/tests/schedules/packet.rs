@@ -72,7 +72,7 @@ fn cut(bytes: &mut Vec<u8>, v4: bool, first: bool) {
         let length = (bytes.len() - 14) as u16;
         bytes[16..18].copy_from_slice(&length.to_be_bytes());
         bytes[18..20].copy_from_slice(&7_u16.to_be_bytes());
-        bytes[20..22].copy_from_slice(&(offset / 8 | more << 13).to_be_bytes());
+        bytes[20..22].copy_from_slice(&((offset / 8) | (more << 13)).to_be_bytes());
         bytes[24..26].fill(0);
         let checksum = !sum(&bytes[14..34]);
         bytes[24..26].copy_from_slice(&checksum.to_ne_bytes());
