@@ -8,10 +8,12 @@
 //! | system calls that the loader library lacks | [`sys`] |
 //! | attaching to devices | [`attach`] |
 //! | a world of network namespaces | [`veth`] |
+//! | how the kernel's LRU maps evict | [`eviction`] |
 //! | hooks as test runs (`BPF_PROG_TEST_RUN`) | [`test_run`] |
 #![deny(missing_docs)]
 
 pub mod attach;
+pub mod eviction;
 pub mod load;
 pub mod object;
 pub mod sys;

@@ -1,7 +1,27 @@
-//! The system calls that the loader library lacks: reading and emptying a map in one call.
+//! The system calls that the loader library lacks: reading and emptying a map in one call, and maps without
+//! an object.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// `BPF_MAP_CREATE` of `include/uapi/linux/bpf.h`.
+const MAP_CREATE: libc::c_long = 0;
+/// `BPF_MAP_TYPE_LRU_HASH`.
+pub const LRU_HASH: u32 = 9;
+
+/// Makes a map of this type.
+pub fn create(kind: u32, key_size: u32, value_size: u32, max_entries: u32) -> io::Result<OwnedFd> {
+    let mut attributes = [kind, key_size, value_size, max_entries, 0];
+    let size = size_of_val(&attributes);
+    // SAFETY: the attribute has the first members of `union bpf_attr`; the kernel takes the others as zero.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, MAP_CREATE, &raw mut attributes, size) };
+    let fd = i32::try_from(fd).unwrap_or(-1);
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just given out this number, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
 
 /// `BPF_MAP_LOOKUP_BATCH` of `include/uapi/linux/bpf.h` (Linux 5.6).
 const LOOKUP_BATCH: libc::c_long = 24;
