@@ -1,17 +1,21 @@
 //! O1, the twin oracle: the simulator and the loaded programs agree on random scenarios.
 //!
-//! `TWINPATH_PACKETS` (200,000) and `TWINPATH_SEED` (1) set how much is run and on what.
+//! `TWINPATH_PACKETS` (200,000; a twentieth of it on tables that evict) and `TWINPATH_SEED` (1) set how much
+//! is run and on what.
 
 use std::env;
 use std::path::Path;
 
 use twinpath::command::verify::LIMITS;
 use twinpath::verify::{
-    HookName, PacketSpec, Protocol, Random, Scenario, Sender, Setup, Step, Target, Twin, Wrap,
-    policy,
+    Coverage, HookName, PacketSpec, Protocol, Random, Scenario, Sender, Setup, Step, Target, Twin,
+    Wrap, policy, small,
 };
+use twinpath_kernel::eviction::{Pinned, measure};
 use twinpath_kernel::test_run::TestRunEngine;
+use twinpath_kernel::testing::skip;
 use twinpath_sim::engine::SimEngine;
+use twinpath_sim::node::Limits;
 
 fn number(name: &str, default: u64) -> u64 {
     env::var(name)
@@ -19,11 +23,11 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 /// The programs, or why they cannot run here. With `CI=true` as root that is a failure.
-fn programs() -> Option<TestRunEngine> {
-    match TestRunEngine::new(1, &LIMITS, 0) {
+fn programs(limits: &Limits) -> Option<TestRunEngine> {
+    match TestRunEngine::new(1, limits, 0) {
         Ok(engine) => Some(engine),
         Err(error) => {
-            twinpath_kernel::testing::skip("test-run", &error.to_string());
+            skip("test-run", &error.to_string());
             None
         }
     }
@@ -244,17 +248,10 @@ fn seldom() -> Scenario {
     Scenario::new(1, Setup::default(), steps)
 }
 
-#[test]
-fn the_simulator_and_the_programs_agree() {
-    let Some(programs) = programs() else { return };
-    let mut twin = Twin::new(SimEngine::new(1, &LIMITS, 0), programs);
-    assert_eq!(twin.run(&seldom()).unwrap(), None);
-    let random = Random {
-        packets: number("TWINPATH_PACKETS", 200_000),
-        steps: 120,
-        seed: number("TWINPATH_SEED", 1),
-    };
-    let outcome = random.run(&mut twin, |_| {}).unwrap();
+/// Random scenarios; what they met.
+fn random(twin: &mut Twin<SimEngine, TestRunEngine>, packets: u64) -> Coverage {
+    let random = Random { packets, steps: 120, seed: number("TWINPATH_SEED", 1) };
+    let outcome = random.run(twin, |_| {}).unwrap();
     if let Some(failure) = outcome.failure {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("failures");
         let path = failure.save(&folder).unwrap();
@@ -266,10 +263,64 @@ fn the_simulator_and_the_programs_agree() {
         );
     }
     println!("{} packets, no difference; what they met:\n{}", outcome.packets, outcome.coverage);
-    // A property that never reached its case holds nothing.
+    outcome.coverage
+}
+
+/// A property that never reached its case holds nothing.
+fn assert_reached(coverage: &Coverage, expected: impl Iterator<Item = String>) {
+    let missed: Vec<String> = expected.filter(|what| coverage.count(what) == 0).collect();
+    assert!(missed.is_empty(), "never reached: {missed:?}");
+}
+
+#[test]
+fn the_simulator_and_the_programs_agree() {
+    let Some(programs) = programs(&LIMITS) else { return };
+    let mut twin = Twin::new(SimEngine::new(1, &LIMITS, 0), programs);
+    assert_eq!(twin.run(&seldom()).unwrap(), None);
+    let coverage = random(&mut twin, number("TWINPATH_PACKETS", 200_000));
     let at_hooks =
         AT_HOOKS.iter().flat_map(|(hook, all)| all.iter().map(move |w| format!("{hook} {w}")));
-    let expected = at_hooks.chain(COUNTED.iter().map(|what| (*what).to_owned()));
-    let missed: Vec<String> = expected.filter(|what| outcome.coverage.count(what) == 0).collect();
-    assert!(missed.is_empty(), "never reached: {missed:?}");
+    assert_reached(&coverage, at_hooks.chain(COUNTED.iter().map(|what| (*what).to_owned())));
+}
+
+/// Packets for which tables evict.
+const EVICTING: &[&str] = &[
+    "from-netdev DELIVER NEW plain",
+    "from-netdev DELIVER NEW service",
+    "from-netdev DELIVER REOPENED plain",
+    "from-netdev DROP IS_CLUSTER_IP UNTRACKED plain",
+    "from-netdev FORWARD NEW service",
+    "from-netdev PASS ESTABLISHED plain",
+    "from-netdev PASS NEW plain",
+    "from-netdev PASS REOPENED plain",
+    "from-pod DELIVER NEW plain",
+    "from-pod DELIVER NEW service",
+    "from-pod DELIVER REOPENED plain",
+    "from-pod FORWARD NEW plain",
+    "from-pod FORWARD NEW service",
+    "from-pod FORWARD REOPENED plain",
+    "from-pod PASS NEW plain",
+    "from-pod PASS NEW service",
+    "from-pod PASS REOPENED plain",
+    "to-netdev DELIVER NEW plain",
+    "to-netdev DELIVER NEW service",
+    "to-netdev FORWARD NEW service",
+    "to-netdev PASS NEW plain",
+    "to-pod PASS NEW plain",
+];
+
+/// Tables that evict all the time, by the kernel's lists and by their model.
+#[test]
+fn they_agree_on_what_is_evicted() {
+    let policy = match measure() {
+        Ok(policy) => policy,
+        Err(error) => return skip("eviction", &error.to_string()),
+    };
+    let _pinned = Pinned::here().unwrap();
+    let limits = small(policy);
+    let Some(programs) = programs(&limits) else { return };
+    let mut twin = Twin::new(SimEngine::new(1, &limits, 0), programs);
+    twin.small = true;
+    let coverage = random(&mut twin, number("TWINPATH_PACKETS", 200_000) / 20);
+    assert_reached(&coverage, EVICTING.iter().map(|what| format!("evicts: {what}")));
 }

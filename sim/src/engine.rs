@@ -64,9 +64,14 @@ pub trait Engine {
     fn drawn(&mut self, node: NodeIndex) -> Result<u64, Self::Error>;
     /// A node's counters, by [`Metric`](twinpath_core::seam::Metric).
     fn metrics(&mut self, node: NodeIndex) -> Result<Vec<u64>, Self::Error>;
+    /// How many entries a node's tables have evicted, where the engine knows.
+    fn evicted(&mut self, _: NodeIndex) -> Result<Option<u64>, Self::Error> {
+        Ok(None)
+    }
     /// Removes one conntrack half, as an eviction would; whether it was there.
     fn evict(&mut self, node: NodeIndex, key: &Tuple) -> Result<bool, Self::Error>;
-    /// Forgets all connections and counts, sets the time to zero and starts the dice from a seed.
+    /// Forgets all connections and counts, sets the time to zero and starts the dice from a seed. What is
+    /// evicted from then on does not depend on what was there before.
     fn reset(&mut self, seed: u64) -> Result<(), Self::Error>;
 }
 
@@ -193,6 +198,12 @@ impl Engine for SimEngine {
 
     fn metrics(&mut self, node: NodeIndex) -> Result<Vec<u64>, SimError> {
         Ok(self.known(node)?.0.host.metrics.clone())
+    }
+
+    fn evicted(&mut self, node: NodeIndex) -> Result<Option<u64>, SimError> {
+        let node = &self.known(node)?.0;
+        let evicted = node.conntrack.evicted();
+        Ok(Some(evicted + node.affinities.evicted() + node.fragments.evicted()))
     }
 
     fn evict(&mut self, node: NodeIndex, key: &Tuple) -> Result<bool, SimError> {

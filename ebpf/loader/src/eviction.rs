@@ -5,6 +5,7 @@
 //! ([`measure`]). `docs/eviction.md` says what holds then.
 
 use std::io;
+use std::marker::PhantomData;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -13,9 +14,9 @@ use twinpath_sim::map::Eviction;
 
 use crate::sys::{self, Entries};
 
-/// The calling thread stays on the CPU that it is on, until this is dropped by it.
+/// The calling thread stays on the CPU that it is on until it drops this.
 #[derive(Debug)]
-pub struct Pinned(CpuSet);
+pub struct Pinned(CpuSet, PhantomData<*const ()>);
 
 impl Pinned {
     /// Pins the calling thread.
@@ -26,7 +27,7 @@ impl Pinned {
         let cpu = usize::try_from(unsafe { libc::sched_getcpu() });
         one.set(cpu.map_err(io::Error::other)?)?;
         sched_setaffinity(Pid::from_raw(0), &one)?;
-        Ok(Self(before))
+        Ok(Self(before, PhantomData))
     }
 }
 

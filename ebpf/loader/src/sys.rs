@@ -42,6 +42,10 @@ struct Batch {
     flags: u64,
 }
 
+/// The most free nodes of an LRU map that a CPU takes at once (`LOCAL_FREE_TARGET` of
+/// `kernel/bpf/bpf_lru_list.c`).
+const BATCH: u32 = 128;
+
 /// A hash map's entries as flat bytes, in no particular order.
 pub struct Entries {
     keys: Vec<u8>,
@@ -73,6 +77,16 @@ impl Entries {
     /// Removes all entries of the map.
     pub fn drain(&mut self, map: BorrowedFd<'_>) -> io::Result<()> {
         self.batch(map, LOOKUP_AND_DELETE_BATCH)
+    }
+
+    /// Brings an LRU map to where it evicts as a new one does, if all inserts are made on this CPU. Free nodes
+    /// are on the map's list or on the CPU's, and how many are here decides when the CPU takes more. A new
+    /// map's CPU takes a batch with its first insert; so does this one after as many inserts as the
+    /// largest batch has, and once they are removed they stay with it.
+    pub fn renew(&mut self, map: BorrowedFd<'_>) -> io::Result<()> {
+        self.drain(map)?;
+        fill(map, self.key_size, self.value_size, BATCH + 1)?;
+        self.drain(map)
     }
 
     /// What was read last.
@@ -111,6 +125,34 @@ impl Entries {
             first = false;
         }
         Ok(())
+    }
+}
+
+/// `BPF_MAP_UPDATE_BATCH`.
+const UPDATE_BATCH: libc::c_long = 26;
+
+/// Puts so many entries in, under keys that begin with their numbers and are zero else, as are the values.
+/// Keys have four bytes at least.
+pub fn fill(map: BorrowedFd<'_>, key_size: usize, value_size: usize, count: u32) -> io::Result<()> {
+    let mut keys = vec![0_u8; key_size * count as usize];
+    for (key, number) in keys.chunks_mut(key_size).zip(0..count) {
+        for (byte, value) in key.iter_mut().zip(u32::to_ne_bytes(number)) {
+            *byte = value;
+        }
+    }
+    let values = vec![0_u8; value_size * count as usize];
+    let mut batch = Batch {
+        keys: keys.as_ptr() as u64,
+        values: values.as_ptr() as u64,
+        count,
+        map_fd: u32::try_from(map.as_raw_fd()).unwrap_or(u32::MAX),
+        ..Batch::default()
+    };
+    // SAFETY: the attribute points to so many keys and values.
+    match unsafe { libc::syscall(libc::SYS_bpf, UPDATE_BATCH, &raw mut batch, size_of::<Batch>()) }
+    {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

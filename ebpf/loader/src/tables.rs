@@ -91,7 +91,7 @@ impl Connections {
     }
 
     fn clear(&mut self) -> Result<(), TableError> {
-        self.entries.drain(self.map.fd().as_fd()).map_err(TableError::Batch)
+        self.entries.renew(self.map.fd().as_fd()).map_err(TableError::Batch)
     }
 }
 
@@ -125,7 +125,7 @@ impl Small {
     }
 
     fn clear(&mut self) -> Result<(), TableError> {
-        self.entries.drain(self.map.fd().as_fd()).map_err(TableError::Batch)
+        self.entries.renew(self.map.fd().as_fd()).map_err(TableError::Batch)
     }
 }
 

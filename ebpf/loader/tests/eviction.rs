@@ -224,7 +224,8 @@ fn compare(size: u32, policy: Eviction, operations: u64, seed: u64) -> u64 {
             kernel.from_outside(deed, key)
         };
         let said = modelled(&mut model, deed, key, by_program);
-        let place = format!("{size} entries, operation {n}: {deed:?} {key} by program {by_program}");
+        let place =
+            format!("{size} entries, operation {n}: {deed:?} {key} by program {by_program}");
         assert_eq!(real, said, "{place}");
         if n % every == 0 || n + 1 == operations {
             let mut left: Vec<u32> = model.iter().map(|(key, _)| *key).collect();

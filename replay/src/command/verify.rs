@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
+use twinpath_kernel::eviction::{self, Pinned};
 use twinpath_kernel::test_run::TestRunEngine;
 use twinpath_sim::engine::SimEngine;
 use twinpath_sim::map::Eviction;
@@ -12,7 +13,7 @@ use twinpath_sim::world::WorldError;
 
 use crate::failure::{Ending, Failure};
 use crate::scenario::COPY;
-use crate::verify::{SCRIPT, Scenario, Twin};
+use crate::verify::{self, SCRIPT, Scenario, Twin};
 use crate::worlds::Kind;
 
 mod checks;
@@ -37,8 +38,8 @@ Examples:
 Exit codes: 0 no difference; 1 a difference, or something that was not expected; 2 wrong usage or an
 unreadable script; 3 this machine lacks what was asked for; 4 nothing ran; 70 a bug.";
 
-/// Room for connections: far more than a scenario opens, since the kernel's choice of what to evict is not
-/// the simulator's.
+/// Room for connections: more than a script opens. Where tables should evict there is
+/// [`small`](crate::verify::small).
 pub const LIMITS: Limits = Limits {
     services: 4_096,
     backends: 1_024,
@@ -107,7 +108,10 @@ fn all(arguments: &Arguments, checks: &mut Checks) -> Result<(), Failure> {
             save: &arguments.save,
             verbose: arguments.verbose,
         };
-        return checks.run(("twin", "test-run"), "random scripts", true, || random::twin(&ask));
+        let twin = ("twin", "test-run");
+        checks.run(twin, "random scripts", true, || random::twin(&ask, false))?;
+        let ask = Ask { packets: ask.packets / 4, ..ask };
+        return checks.run(twin, "random scripts, small tables", true, || random::twin(&ask, true));
     }
     let (scripts, scenarios) = sort(&arguments.scenarios)?;
     for (name, script) in &scripts {
@@ -121,7 +125,7 @@ fn all(arguments: &Arguments, checks: &mut Checks) -> Result<(), Failure> {
 
 /// Runs a saved script.
 fn saved(script: &Scenario) -> Result<End, Failure> {
-    let mut twin = engines()?;
+    let (mut twin, _pinned) = engines(script.setup.small)?;
     Ok(match twin.run(script).map_err(broken)? {
         Some(difference) => End::Failed(vec![difference.to_string()], None),
         None if twin.packets == 0 => End::Skipped("it has no packet that both can be given".into()),
@@ -156,10 +160,19 @@ fn sort(paths: &[PathBuf]) -> Result<(Files<Scenario>, Files<crate::scenario::Sc
     Ok((scripts, scenarios))
 }
 
-fn engines() -> Result<Engines, Failure> {
-    let programs = TestRunEngine::new(1, &LIMITS, 0)
-        .map_err(|error| WorldError::Environment(format!("verify: {error}")))?;
-    Ok(Twin::new(SimEngine::new(1, &LIMITS, 0), programs))
+/// The engines, with tables that evict or not. For the former this thread stays on its CPU.
+fn engines(small: bool) -> Result<(Engines, Option<Pinned>), Failure> {
+    let lacks = |error: &dyn std::fmt::Display| WorldError::Environment(format!("verify: {error}"));
+    let (limits, pinned) = if small {
+        let eviction = eviction::measure().map_err(|error| lacks(&error))?;
+        (verify::small(eviction), Some(Pinned::here().map_err(|error| lacks(&error))?))
+    } else {
+        (LIMITS, None)
+    };
+    let programs = TestRunEngine::new(1, &limits, 0).map_err(|error| lacks(&error))?;
+    let mut twin = Twin::new(SimEngine::new(1, &limits, 0), programs);
+    twin.small = small;
+    Ok((twin, pinned))
 }
 
 fn print(text: &str) -> Result<(), Failure> {

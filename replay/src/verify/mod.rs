@@ -22,5 +22,5 @@ pub use packet::{Damage, Ends, PacketSpec, Protocol, Quote, Sender, Target, Wrap
 pub use random::{Failure, Outcome, Random};
 pub use scenario::{HookName, Scenario, ScenarioError, Step};
 pub use services::{SERVICE_COUNT, policy};
-pub use setup::{Setup, Way};
+pub use setup::{Setup, Way, small};
 pub use twin::{Coverage, Difference, Twin, TwinError};

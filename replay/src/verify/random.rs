@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 
+use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use twinpath_core::hash;
 use twinpath_sim::engine::Engine;
@@ -67,7 +68,12 @@ impl Random {
                 ..Config::default()
             };
             let mut runner = TestRunner::new_with_rng(config, rng(self.seed, round));
-            let result = runner.run(&strategy::scenario(self.steps), |scenario| {
+            let small = twin.borrow().small;
+            let scenarios = strategy::scenario(self.steps).prop_map(move |mut scenario| {
+                scenario.setup.small = small;
+                scenario
+            });
+            let result = runner.run(&scenarios, |scenario| {
                 let result = twin.borrow_mut().run(&scenario);
                 if !matches!(result, Ok(None)) && compared.get().is_none() {
                     compared.set(Some(twin.borrow().packets));

@@ -5,6 +5,10 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use serde::{Deserialize, Serialize};
 use twinpath_control::maglev::Size;
 use twinpath_control::tables::{Dispatch, Mode, Options};
+use twinpath_sim::map::Eviction;
+use twinpath_sim::node::Limits;
+
+use crate::command::verify::LIMITS;
 
 /// The options of a scenario, beside those that all scenarios share. The default is what a scenario has
 /// that says nothing.
@@ -27,6 +31,8 @@ pub struct Setup {
     pub mtu: u32,
     /// How packets from outside get to other nodes: the n-th of [`Way::ALL`].
     pub way: u8,
+    /// The tables that evict are so small that they do ([`small`](super::small)).
+    pub small: bool,
 }
 
 /// How packets from outside get to backends on other nodes.
@@ -56,6 +62,12 @@ impl Way {
 
     /// Those that random scenarios draw from, by number.
     pub const DRAWN: &[u8] = &[0, 0, 0, 1, 2, 3, 4, 5, 6];
+}
+
+/// Room for a script in which tables evict all the time: for connections in twelve halves, three of which go
+/// at once on a machine with two CPUs, and for two clients and two datagrams, which go one by one.
+pub const fn small(eviction: Eviction) -> Limits {
+    Limits { conntrack: 12, affinities: 2, fragments: 2, eviction, ..LIMITS }
 }
 
 impl Setup {

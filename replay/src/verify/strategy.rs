@@ -44,6 +44,7 @@ fn setup() -> BoxedStrategy<Setup> {
             mark,
             mtu,
             way,
+            small: false,
         })
         .boxed()
 }

@@ -102,6 +102,8 @@ pub struct Twin<A, B> {
     pub packets: u64,
     /// What happened so far.
     pub coverage: Coverage,
+    /// Whether both have [small](super::small) tables: then they run scenarios for such, and no others.
+    pub small: bool,
     /// The packets of the last run, as they went in.
     pub sent: Vec<Vec<u8>>,
 }
@@ -125,12 +127,16 @@ impl<A: Engine, B: Engine> Twin<A, B> {
             current: Desired::default(),
             packets: 0,
             coverage: Coverage::default(),
+            small: false,
             sent: Vec::new(),
         }
     }
 
     /// Runs a scenario from empty connections; the first difference, if there is one.
     pub fn run(&mut self, scenario: &Scenario) -> Result<Option<Difference>, TwinError> {
+        if scenario.setup.small != self.small {
+            return Err(TwinError("the scenario is for tables of another size".into()));
+        }
         self.sent.clear();
         self.one.reset(scenario.seed).map_err(failed)?;
         self.other.reset(scenario.seed).map_err(failed)?;
@@ -220,6 +226,7 @@ impl<A: Engine, B: Engine> Twin<A, B> {
         }
         let mut other = one.clone();
         self.sent.push(one.bytes.clone());
+        let before = self.one.evicted(0).map_err(failed)?;
         let (a, b) = if marked {
             (
                 self.one.run_marked(0, hook, device, &mut one).map_err(|e| e.to_string()),
@@ -245,11 +252,12 @@ impl<A: Engine, B: Engine> Twin<A, B> {
                 first_difference(&one, &other)
             )));
         }
-        self.see(hook, &decision);
+        let evicts = before != self.one.evicted(0).map_err(failed)?;
+        self.see(hook, &decision, evicts);
         self.compare_tables(table)
     }
 
-    fn see(&mut self, hook: Hook, decision: &Decision) {
+    fn see(&mut self, hook: Hook, decision: &Decision, evicts: bool) {
         let verdict = match decision.verdict() {
             Verdict::Pass => "PASS",
             Verdict::Deliver(_) => "DELIVER",
@@ -261,11 +269,16 @@ impl<A: Engine, B: Engine> Twin<A, B> {
         let reason = decision.reason().map_or("", DropReason::name);
         let service = if decision.service == 0 { "plain" } else { "service" };
         let space = if reason.is_empty() { "" } else { " " };
-        self.coverage.saw(format!(
+        let what = format!(
             "{} {verdict}{space}{reason} {} {service}",
             hook.name(),
             decision.status().name(),
-        ));
+        );
+        self.coverage.count_if(evicts, "packets that evict");
+        if evicts {
+            self.coverage.saw(format!("evicts: {what}"));
+        }
+        self.coverage.saw(what);
     }
 
     /// Compares all that the datapath has written, and leaves the conntrack table in `table`.

@@ -26,12 +26,12 @@ pub(super) struct Ask<'a> {
     pub(super) verbose: bool,
 }
 
-/// Random scripts through the simulator and the programs in this kernel.
-pub(super) fn twin(ask: &Ask<'_>) -> Result<End, Failure> {
+/// Random scripts through the simulator and the programs in this kernel, on tables that evict or not.
+pub(super) fn twin(ask: &Ask<'_>, small: bool) -> Result<End, Failure> {
     if ask.packets == 0 {
         return Ok(End::Skipped("no packets were asked for".into()));
     }
-    let mut twin = engines()?;
+    let (mut twin, _pinned) = engines(small)?;
     let random = Random { packets: ask.packets, steps: STEPS, seed: ask.seed };
     let bar = progress("twin", ask.packets);
     let outcome = random.run(&mut twin, |packets| bar.set_position(packets)).map_err(broken)?;
