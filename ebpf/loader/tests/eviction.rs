@@ -93,6 +93,29 @@ impl Kernel {
         -((run[0] >> 32) as i32)
     }
 
+    /// Makes the map new, from where that is hardest: the CPU asked for free nodes when all that could go was
+    /// in use, and got one, not a batch.
+    fn renew(&mut self, size: u32) {
+        let mut next = u32::MAX;
+        let mut insert = |kernel: &mut Self| {
+            next -= 1;
+            kernel.from_outside(Deed::InsertNew, next);
+            kernel.left().len() as u32
+        };
+        let hard = (0..200).any(|round| {
+            for _ in 0..round % 8 {
+                insert(self);
+            }
+            while insert(self) < size {}
+            for key in self.left() {
+                self.from_program(Deed::Lookup, key);
+            }
+            insert(self) == size
+        });
+        assert!(hard, "{size} entries");
+        self.entries.renew(self.map.as_fd()).expect("an empty map");
+    }
+
     fn left(&mut self) -> Vec<u32> {
         self.entries.read(self.map.as_fd()).expect("the map's entries");
         let key = |bytes: &[u8]| u32::from_ne_bytes(bytes.try_into().expect("4 bytes"));
@@ -196,8 +219,8 @@ impl Dice {
     }
 }
 
-fn compare(size: u32, policy: Eviction, operations: u64, seed: u64) -> u64 {
-    let mut kernel = Kernel::new(size);
+/// Compares a new map, or one that was made so; how many entries were evicted.
+fn compare(kernel: &mut Kernel, size: u32, policy: Eviction, operations: u64, seed: u64) -> u64 {
     let mut model = LruModel::new(size as usize, policy);
     let mut dice = Dice { seed: seed ^ u64::from(size) << 32, drawn: 0 };
     let every = u64::from(size / 16).max(1);
@@ -248,8 +271,15 @@ fn the_model_gives_up_what_the_kernel_does() {
     let _pinned = Pinned::here().expect("the thread's CPU");
     let (operations, seed) = (number("TWINPATH_OPERATIONS", 10_000), number("TWINPATH_SEED", 1));
     for size in SIZES {
-        let evicted = compare(size, policy, operations, seed);
+        // So many that each map is full several times.
+        let operations = operations.max(8 * u64::from(size));
+        let mut kernel = Kernel::new(size);
+        let evicted = compare(&mut kernel, size, policy, operations, seed);
         println!("{policy:?}: {size} entries, {operations} operations, {evicted} evicted");
         assert!(evicted > 100 || operations < 10_000, "{size} entries: {evicted} evicted");
+        if size <= 16 {
+            kernel.renew(size);
+            compare(&mut kernel, size, policy, operations / 10, seed + 1);
+        }
     }
 }
