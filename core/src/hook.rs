@@ -23,7 +23,7 @@ mod stage;
 mod unwrap;
 mod wrap;
 
-pub use stage::{Answer, Arrival, Stage, Work, run};
+pub use stage::{Answer, Arrival, Stage, Work, finish, run};
 
 /// Where a packet is met.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -59,6 +59,7 @@ pub mod conntrack;
 pub mod drop_reason;
 pub mod dsr;
 pub mod endpoint;
+pub mod fault;
 pub mod fragment;
 pub mod hash;
 pub mod hook;

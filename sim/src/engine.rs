@@ -6,6 +6,7 @@ use std::fmt;
 use twinpath_control::diff::{Target, Write};
 use twinpath_core::affinity::{Affinity, Client};
 use twinpath_core::conntrack::Flow;
+use twinpath_core::fault::{Fault, Kind, Operation, SLOTS, Which};
 use twinpath_core::fragment::{Datagram, Ports};
 use twinpath_core::hook::{self, Hook, Work};
 use twinpath_core::limit::Bucket;
@@ -70,7 +71,18 @@ pub trait Engine {
     }
     /// Removes one conntrack half, as an eviction would; whether it was there.
     fn evict(&mut self, node: NodeIndex, key: &Tuple) -> Result<bool, Self::Error>;
-    /// Forgets all connections and counts, sets the time to zero and starts the dice from a seed. What is
+    /// Makes an operation of a node's datapath on a table go wrong: on the slow road, after so many of the
+    /// kind that go well. One that is still to come is forgotten.
+    fn fault(
+        &mut self,
+        node: NodeIndex,
+        which: Which,
+        kind: Kind,
+        after: u32,
+    ) -> Result<(), Self::Error>;
+    /// A node's faults that are still to come, by [slot](Which::slot).
+    fn faults(&mut self, node: NodeIndex) -> Result<Vec<Fault>, Self::Error>;
+    /// Forgets all faults, connections and counts, sets the time to zero and starts the dice from a seed. What is
     /// evicted from then on does not depend on what was there before.
     fn reset(&mut self, seed: u64) -> Result<(), Self::Error>;
 }
@@ -82,13 +94,15 @@ pub struct SimEngine {
     /// The time, which a node's clock is set to when a hook of it runs: packets are many, and so may
     /// nodes be.
     now: Nanos,
+    /// Whether there was a fault since the last reset.
+    faulty: bool,
 }
 
 impl SimEngine {
     /// So many nodes with empty tables. Each node's dice have a seed of their own, made from `seed`.
     pub fn new(nodes: usize, limits: &Limits, seed: u64) -> Self {
         let nodes = (0..nodes).map(|i| SimNode::new(limits, node_seed(seed, i))).collect();
-        Self { nodes, work: Work::default(), now: 0 }
+        Self { nodes, work: Work::default(), now: 0, faulty: false }
     }
 
     /// A node, to look into.
@@ -155,9 +169,11 @@ impl Engine for SimEngine {
         frame: &mut Frame,
     ) -> Result<Decision, SimError> {
         let sim = self.nodes.get_mut(node).ok_or(SimError::NoNode(node))?;
-        let (tables, work) = (&mut sim.0, &mut self.work);
-        tables.host.now = self.now;
-        Ok(hook::handle(frame, tables, work, hook, device))
+        sim.0.host.now = self.now;
+        if self.faulty {
+            return Ok(with_faults(sim, &mut self.work, hook, device, frame));
+        }
+        Ok(hook::handle(frame, &mut sim.0, &mut self.work, hook, device))
     }
 
     /// What carries the mark passes where packets leave by way of the stack; elsewhere none does.
@@ -211,9 +227,36 @@ impl Engine for SimEngine {
         Ok(self.nodes.get_mut(node).ok_or(SimError::NoNode(node))?.0.conntrack.remove(key))
     }
 
+    fn fault(
+        &mut self,
+        node: NodeIndex,
+        which: Which,
+        kind: Kind,
+        after: u32,
+    ) -> Result<(), SimError> {
+        self.faulty = true;
+        self.known(node)?.fault(which, kind.operation()).set(Fault::new(kind, after));
+        Ok(())
+    }
+
+    fn faults(&mut self, node: NodeIndex) -> Result<Vec<Fault>, SimError> {
+        let node = self.known(node)?;
+        let mut faults = vec![Fault::NONE; SLOTS as usize];
+        for (which, operation) in every_fault() {
+            if let Some(place) = faults.get_mut(which.slot(operation) as usize) {
+                *place = node.fault(which, operation).get();
+            }
+        }
+        Ok(faults)
+    }
+
     fn reset(&mut self, seed: u64) -> Result<(), SimError> {
         self.now = 0;
+        self.faulty = false;
         for (i, node) in self.nodes.iter_mut().enumerate() {
+            for (which, operation) in every_fault() {
+                node.fault(which, operation).set(Fault::NONE);
+            }
             node.0.conntrack.clear();
             node.0.affinities.clear();
             node.0.fragments.clear();
@@ -225,4 +268,33 @@ impl Engine for SimEngine {
         }
         Ok(())
     }
+}
+
+fn every_fault() -> impl Iterator<Item = (Which, Operation)> {
+    [Which::Conntrack, Which::Affinities, Which::Fragments].into_iter().flat_map(|which| {
+        [Operation::Lookup, Operation::Insert, Operation::Remove]
+            .map(|operation| (which, operation))
+    })
+}
+
+/// A hook whose slow road meets faults.
+#[cold]
+fn with_faults(
+    sim: &mut SimNode,
+    work: &mut Work,
+    hook: Hook,
+    device: IfIndex,
+    frame: &mut Frame,
+) -> Decision {
+    if matches!(hook, Hook::Xdp) {
+        return hook::express(frame, &mut sim.0);
+    }
+    let decision = hook::start(frame, &mut sim.0, work, hook, device);
+    if !decision.is_undecided() {
+        return decision;
+    }
+    sim.arm(true);
+    let decision = hook::finish(frame, &mut sim.0, work);
+    sim.arm(false);
+    decision
 }

@@ -3,6 +3,7 @@
 //! They have the kernel's limits and the kernel's errors (`kernel/bpf/hashtab.c`): a hash map that is
 //! full refuses a new key, an LRU map evicts. Iteration order never shows: dumps are sorted.
 
+mod faulty;
 mod lists;
 mod lru;
 
@@ -15,6 +16,7 @@ use twinpath_core::bytes::Pod;
 use twinpath_core::range::RangeKey;
 use twinpath_core::seam::{InsertError, Lookup};
 
+pub use faulty::Faulty;
 pub use lru::{Eviction, LruModel};
 
 /// A map with a quick hash and the same order in every run.

@@ -1,11 +1,14 @@
 //! One node's tables, clock and dice.
 
+use std::cell::Cell;
+
 use twinpath_control::diff::{Target, Write};
 use twinpath_core::address::Address;
 use twinpath_core::affinity::{Affinity, Client};
 use twinpath_core::backend::{Backend, BackendId};
 use twinpath_core::conntrack::Flow;
 use twinpath_core::endpoint::Endpoint;
+use twinpath_core::fault::{Fault, Operation, Which};
 use twinpath_core::fragment::{Datagram, Ports};
 use twinpath_core::hash;
 use twinpath_core::limit::Bucket;
@@ -16,7 +19,7 @@ use twinpath_core::seam::{
 use twinpath_core::service::{Member, Service, ServiceKey};
 use twinpath_core::tuple::{Tuple, Tuple4};
 
-use crate::map::{ArrayModel, Eviction, HashModel, LruModel, RangeModel};
+use crate::map::{ArrayModel, Eviction, Faulty, HashModel, LruModel, RangeModel};
 
 /// How large a node's tables are, and how its conntrack evicts.
 #[derive(Clone, Copy, Debug)]
@@ -168,9 +171,9 @@ impl Maps for SimMaps {
     type Terminations = HashModel<Tuple, BackendId>;
     type Reserved = ArrayModel<u64>;
     type Limits = ArrayModel<Bucket>;
-    type Conntrack = SimConntrack;
-    type Affinities = LruModel<Client, Affinity>;
-    type Fragments = LruModel<Datagram, Ports>;
+    type Conntrack = Faulty<Tuple, SimConntrack>;
+    type Affinities = Faulty<Client, LruModel<Client, Affinity>>;
+    type Fragments = Faulty<Datagram, LruModel<Datagram, Ports>>;
     type Host = SimHost;
     type Config = Box<Config>;
 }
@@ -191,12 +194,12 @@ impl SimNode {
             terminations: HashModel::new(limits.backends),
             reserved: ArrayModel::new(RESERVED_WORDS),
             limits: ArrayModel::new(LIMITS),
-            affinities: LruModel::new(limits.affinities, limits.eviction),
-            fragments: LruModel::new(limits.fragments, limits.eviction),
-            conntrack: SimConntrack {
+            affinities: Faulty::new(LruModel::new(limits.affinities, limits.eviction)),
+            fragments: Faulty::new(LruModel::new(limits.fragments, limits.eviction)),
+            conntrack: Faulty::new(SimConntrack {
                 v4: LruModel::new(limits.conntrack, limits.eviction),
                 v6: LruModel::new(limits.conntrack, limits.eviction),
-            },
+            }),
             host: SimHost {
                 now: 0,
                 seed,
@@ -206,6 +209,24 @@ impl SimNode {
             },
             config: Box::default(),
         })
+    }
+}
+
+impl SimNode {
+    /// The fault that is to come of an operation on a table.
+    pub fn fault(&self, which: Which, operation: Operation) -> &Cell<Fault> {
+        match which {
+            Which::Conntrack => self.0.conntrack.fault(operation),
+            Which::Affinities => self.0.affinities.fault(operation),
+            Which::Fragments => self.0.fragments.fault(operation),
+        }
+    }
+
+    /// From now on faults strike, or no more.
+    pub(crate) fn arm(&mut self, armed: bool) {
+        self.0.conntrack.arm(armed);
+        self.0.affinities.arm(armed);
+        self.0.fragments.arm(armed);
     }
 }
 

@@ -259,11 +259,7 @@ const MAX_STAGES: usize = 48;
 
 /// Every stage from the one that [`Work::next`] names.
 #[inline(never)]
-pub(super) fn finish<P: Packet, M: Maps>(
-    packet: &mut P,
-    node: &mut Node<M>,
-    work: &mut Work,
-) -> Decision {
+pub fn finish<P: Packet, M: Maps>(packet: &mut P, node: &mut Node<M>, work: &mut Work) -> Decision {
     let mut stage = Stage::from_number(work.next);
     for _ in 0..MAX_STAGES {
         if matches!(stage, Stage::Done) {

@@ -9,6 +9,7 @@ use twinpath_core::address::Address;
 use twinpath_core::affinity::{Affinity, Client};
 use twinpath_core::bytes::Pod;
 use twinpath_core::conntrack::Flow;
+use twinpath_core::fault::Fault;
 use twinpath_core::fragment::{Datagram, Ports};
 use twinpath_core::limit::Bucket;
 use twinpath_core::seam::{Config, Nanos};
@@ -49,6 +50,7 @@ pub struct KernelTables {
     fragments: Small,
     config: Array<MapData, bytes_of!(Config)>,
     clock: Array<MapData, [u64; 3]>,
+    faults: Array<MapData, bytes_of!(Fault)>,
     report: Array<MapData, [u32; 5]>,
     metrics: PerCpuArray<MapData, u64>,
     conntrack4: Connections,
@@ -173,6 +175,7 @@ impl KernelTables {
             fragments: Small::new::<Datagram, Ports>(ebpf, "FRAGMENTS", limits.fragments)?,
             config: take(ebpf, "CONFIG")?,
             clock: take(ebpf, "CLOCK")?,
+            faults: take(ebpf, "FAULTS")?,
             report: take(ebpf, "REPORT")?,
             metrics: take(ebpf, "METRICS")?,
             conntrack4: Connections::new(ebpf, "CONNTRACK4", size_of::<Tuple4>(), room)?,
@@ -238,6 +241,18 @@ impl KernelTables {
         } else {
             (&self.conntrack6.map, key.as_bytes().to_vec())
         }
+    }
+
+    /// Sets the fault of a [slot](twinpath_core::fault::Which::slot), for a verified run.
+    pub fn set_fault(&mut self, slot: u32, fault: &Fault) -> Result<(), TableError> {
+        Ok(self.faults.set(slot, bytes(fault), 0)?)
+    }
+
+    /// The faults that are still to come, by slot.
+    pub fn faults(&self) -> Result<Vec<Fault>, TableError> {
+        let slots = 0..self.faults.len();
+        let read = |slot| Ok(Fault::read_from(&self.faults.get(&slot, 0)?).unwrap_or_default());
+        slots.map(read).collect()
     }
 
     /// Sets the virtual clock and dice.

@@ -7,6 +7,7 @@ use aya::programs::{TestRun, TestRunOptions};
 use twinpath_control::diff::{Target, Write};
 use twinpath_core::affinity::{Affinity, Client};
 use twinpath_core::conntrack::Flow;
+use twinpath_core::fault::{Fault, Kind, SLOTS, Which};
 use twinpath_core::fragment::{Datagram, Ports};
 use twinpath_core::hook::Hook;
 use twinpath_core::limit::Bucket;
@@ -47,6 +48,8 @@ struct Loaded {
     seed: u64,
     /// The mark of packets that are done with.
     mark: u32,
+    /// Whether there was a fault since the last reset.
+    faulty: bool,
 }
 
 /// What went wrong with a test run.
@@ -101,7 +104,7 @@ impl TestRunEngine {
             .map(|i| {
                 let mut ebpf = load(&options)?;
                 let tables = KernelTables::new(&mut ebpf, limits)?;
-                Ok(Loaded { ebpf, tables, seed: node_seed(seed, i), mark: 0 })
+                Ok(Loaded { ebpf, tables, seed: node_seed(seed, i), mark: 0, faulty: false })
             })
             .collect::<Result<Vec<_>, LoadError>>()?;
         let mut engine = Self { nodes, now: 0, out: vec![0; 4_096] };
@@ -281,10 +284,31 @@ impl Engine for TestRunEngine {
         Ok(self.node(node)?.tables.remove(key)?)
     }
 
+    fn fault(
+        &mut self,
+        node: NodeIndex,
+        which: Which,
+        kind: Kind,
+        after: u32,
+    ) -> Result<(), TestRunError> {
+        let node = self.node(node)?;
+        node.faulty = true;
+        Ok(node.tables.set_fault(which.slot(kind.operation()), &Fault::new(kind, after))?)
+    }
+
+    fn faults(&mut self, node: NodeIndex) -> Result<Vec<Fault>, TestRunError> {
+        Ok(self.node(node)?.tables.faults()?)
+    }
+
     fn reset(&mut self, seed: u64) -> Result<(), TestRunError> {
         self.now = 0;
         for (i, node) in self.nodes.iter_mut().enumerate() {
             node.seed = node_seed(seed, i);
+            if std::mem::take(&mut node.faulty) {
+                for slot in 0..SLOTS {
+                    node.tables.set_fault(slot, &Fault::NONE)?;
+                }
+            }
             node.tables.clear()?;
             node.tables.clear_metrics()?;
             node.tables.set_clock(0, node.seed, 0)?;

@@ -114,7 +114,7 @@ pub fn commit(context: TcContext) -> i32 {
 /// A hook: the fast road, and the way to the slow one.
 #[inline(always)]
 fn enter(context: &TcContext, hook: Hook) -> i32 {
-    let Some(mut node) = node() else { return TC_ACT_OK };
+    let Some(mut node) = node::<false>() else { return TC_ACT_OK };
     let mut skb = Skb(context.skb.skb);
     let egress = is_egress(hook);
     if egress && skb.has_mark(node.config.mark) {
@@ -132,7 +132,7 @@ fn enter(context: &TcContext, hook: Hook) -> i32 {
 /// A stage of the slow road, and the way to the next.
 #[inline(always)]
 fn go_on(context: &TcContext, stage: Stage) -> i32 {
-    let Some(mut node) = node() else { return TC_ACT_OK };
+    let Some(mut node) = node::<true>() else { return TC_ACT_OK };
     let mut room = WorkRoom;
     let Some(work) = room.work() else { return TC_ACT_OK };
     let mut skb = Skb(context.skb.skb);
@@ -145,7 +145,7 @@ fn go_on(context: &TcContext, stage: Stage) -> i32 {
 
 /// Leaves this program for that of a stage. Comes back only where there is none.
 #[inline(always)]
-fn jump(context: &TcContext, node: &mut KernelNode, stage: u32) -> i32 {
+fn jump<const SLOW: bool>(context: &TcContext, node: &mut KernelNode<SLOW>, stage: u32) -> i32 {
     // SAFETY: the context is that of this program, as the kernel's verifier checks.
     let _ = unsafe { STAGES.tail_call(context, stage) };
     node.host.count(Metric::drop(DropReason::MissedTailCall));
@@ -155,7 +155,12 @@ fn jump(context: &TcContext, node: &mut KernelNode, stage: u32) -> i32 {
 
 /// The verdict as a tc action.
 #[inline(always)]
-fn act(skb: &Skb, node: &KernelNode, decision: &Decision, hook: Hook) -> i32 {
+fn act<const SLOW: bool>(
+    skb: &Skb,
+    node: &KernelNode<SLOW>,
+    decision: &Decision,
+    hook: Hook,
+) -> i32 {
     if host::is_verified() {
         skb.report(decision);
     }

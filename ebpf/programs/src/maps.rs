@@ -12,6 +12,7 @@ use twinpath_core::affinity::{Affinity, Client};
 use twinpath_core::backend::{Backend, BackendId};
 use twinpath_core::conntrack::Flow;
 use twinpath_core::endpoint::Endpoint;
+use twinpath_core::fault::{self, Fault, Operation, Which};
 use twinpath_core::fragment::{Datagram, Ports};
 use twinpath_core::hook::Work;
 use twinpath_core::limit::Bucket;
@@ -22,7 +23,7 @@ use twinpath_core::seam::{
 use twinpath_core::service::{Member, Service, ServiceKey};
 use twinpath_core::tuple::{Tuple, Tuple4};
 
-use crate::host::{Clock, Kernel};
+use crate::host::{Clock, Kernel, is_verified};
 
 #[map]
 static SERVICES: HashMap<ServiceKey, Service> = HashMap::with_max_entries(65_536, 0);
@@ -62,14 +63,18 @@ pub(crate) static CLOCK: Array<Clock> = Array::with_max_entries(1, 0);
 #[map]
 pub(crate) static METRICS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Metric::SLOTS, 0);
 
+/// What a verifier makes go wrong, by [`Which::slot`].
+#[map]
+static FAULTS: Array<Fault> = Array::with_max_entries(fault::SLOTS, 0);
+
 type FlowWords = [u64; size_of::<Flow>() / 8];
 type BucketWords = [u64; size_of::<Bucket>() / 8];
 type AffinityWords = [u64; size_of::<Affinity>() / 8];
 
-/// The tables of the node that the program runs on; `None` before the control plane has written its
+/// The tables of the node that the program runs on, for the fast road or the slow one; `None` before the control plane has written its
 /// configuration.
 #[inline(always)]
-pub(crate) fn node() -> Option<Node<KernelMaps>> {
+pub(crate) fn node<const SLOW: bool>() -> Option<KernelNode<SLOW>> {
     let config = CONFIG.get(0)?;
     Some(Node {
         services: Services,
@@ -90,12 +95,12 @@ pub(crate) fn node() -> Option<Node<KernelMaps>> {
 }
 
 /// A node whose tables are the maps.
-pub(crate) type KernelNode = Node<KernelMaps>;
+pub(crate) type KernelNode<const SLOW: bool> = Node<KernelMaps<SLOW>>;
 
 /// Names the types below.
-pub(crate) enum KernelMaps {}
+pub(crate) enum KernelMaps<const SLOW: bool> {}
 
-impl Maps for KernelMaps {
+impl<const SLOW: bool> Maps for KernelMaps<SLOW> {
     type Services = Services;
     type Backends = Backends;
     type Maglev = Maglev;
@@ -105,7 +110,7 @@ impl Maps for KernelMaps {
     type Terminations = Terminations;
     type Reserved = Reserved;
     type Limits = Limits;
-    type Conntrack = Conntrack;
+    type Conntrack = Conntrack<SLOW>;
     type Affinities = Affinities;
     type Fragments = Fragments;
     type Host = Kernel;
@@ -130,14 +135,51 @@ macro_rules! lookup {
     };
 }
 
-/// A map as a table that is written, too.
+/// The fault that is to come of an operation. None to a production run, and the kernel's verifier removes the
+/// branch.
+#[inline(always)]
+fn fault(which: Which, operation: Operation) -> Option<&'static mut Fault> {
+    if !is_verified() {
+        return None;
+    }
+    // SAFETY: the pointer is to a live array element; a verified run is on one CPU.
+    FAULTS.get_ptr_mut(which.slot(operation)).map(|fault| unsafe { &mut *fault })
+}
+
+#[inline(always)]
+fn strikes(which: Which, operation: Operation) -> bool {
+    fault(which, operation).is_some_and(Fault::strikes)
+}
+
+#[inline(always)]
+fn refusal(which: Which, put: Put) -> Option<InsertError> {
+    fault(which, Operation::Insert)?.refuses(put)
+}
+
+/// A map as a table that is written, too. Only the slow road has such.
 macro_rules! table {
     ($name:ident: $map:ident, $key:ty => $value:ty as $words:ty) => {
-        lookup!($name: $map, $key => $value);
+        #[doc = concat!("The map `", stringify!($map), "`.")]
+        pub(crate) struct $name;
+
+        impl Lookup<$key, $value> for $name {
+            #[inline(always)]
+            fn get(&self, key: &$key) -> Option<&$value> {
+                if strikes(Which::$name, Operation::Lookup) {
+                    let _ = $map.remove(key);
+                    return None;
+                }
+                // SAFETY: as of the tables that are only read.
+                $map.get_ptr(*key).map(|value| unsafe { &*value.cast::<$value>() })
+            }
+        }
 
         impl Table<$key, $value> for $name {
             #[inline(always)]
             fn insert(&mut self, key: &$key, value: &$value, put: Put) -> Result<(), InsertError> {
+                if let Some(error) = refusal(Which::$name, put) {
+                    return Err(error);
+                }
                 const { assert!(size_of::<$value>() == size_of::<$words>()) };
                 // SAFETY: the value is as large as its words and as strictly aligned.
                 let words = unsafe { &*(&raw const *value).cast::<$words>() };
@@ -146,7 +188,7 @@ macro_rules! table {
 
             #[inline(always)]
             fn remove(&mut self, key: &$key) -> bool {
-                $map.remove(key).is_ok()
+                !strikes(Which::$name, Operation::Remove) && $map.remove(key).is_ok()
             }
         }
     };
@@ -193,12 +235,20 @@ fn outcome(result: Result<(), impl Into<i64>>) -> Result<(), InsertError> {
     })
 }
 
-/// The maps `CONNTRACK4` and `CONNTRACK6` as one table.
-pub(crate) struct Conntrack;
+/// The maps `CONNTRACK4` and `CONNTRACK6` as one table. On the slow road what is done to it may go wrong.
+pub(crate) struct Conntrack<const SLOW: bool>;
 
-impl Lookup<Tuple, Flow> for Conntrack {
+impl<const SLOW: bool> Lookup<Tuple, Flow> for Conntrack<SLOW> {
     #[inline(always)]
     fn get(&self, key: &Tuple) -> Option<&Flow> {
+        if SLOW && strikes(Which::Conntrack, Operation::Lookup) {
+            let _ = if key.is_v4() {
+                CONNTRACK4.remove(Tuple4::from(key))
+            } else {
+                CONNTRACK6.remove(key)
+            };
+            return None;
+        }
         let words = if key.is_v4() {
             CONNTRACK4.get_ptr(Tuple4::from(key))
         } else {
@@ -209,9 +259,12 @@ impl Lookup<Tuple, Flow> for Conntrack {
     }
 }
 
-impl Table<Tuple, Flow> for Conntrack {
+impl<const SLOW: bool> Table<Tuple, Flow> for Conntrack<SLOW> {
     #[inline(never)]
     fn insert(&mut self, key: &Tuple, value: &Flow, put: Put) -> Result<(), InsertError> {
+        if let Some(error) = refusal(Which::Conntrack, put) {
+            return Err(error);
+        }
         // SAFETY: a `Flow` is as large as its words and as strictly aligned.
         let words = unsafe { &*(&raw const *value).cast::<FlowWords>() };
         outcome(if key.is_v4() {
@@ -223,6 +276,9 @@ impl Table<Tuple, Flow> for Conntrack {
 
     #[inline(never)]
     fn remove(&mut self, key: &Tuple) -> bool {
+        if strikes(Which::Conntrack, Operation::Remove) {
+            return false;
+        }
         if key.is_v4() {
             CONNTRACK4.remove(Tuple4::from(key)).is_ok()
         } else {

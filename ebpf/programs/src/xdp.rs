@@ -29,7 +29,7 @@ const AF_INET6: u8 = 10;
 /// XDP at the node's device.
 #[xdp]
 pub fn xdp_from_netdev(context: XdpContext) -> u32 {
-    let Some(mut node) = node() else { return XDP_PASS };
+    let Some(mut node) = node::<false>() else { return XDP_PASS };
     let mut frame = Frame { context: context.ctx, out: 0 };
     let decision = hook::express(&mut frame, &mut node);
     if is_verified()
