@@ -1,6 +1,6 @@
 //! Verification: the same script through two engines, which must agree on everything.
 //!
-//! A [`Scenario`] is a list of packets, waits, changes of endpoints and policies, and evictions on one
+//! A [`Scenario`] is a list of packets, waits, changes of endpoints and policies, evictions and faults on one
 //! node. It is drawn at random ([`strategy`]), or read from a file that an earlier failure left behind.
 //! [`Twin`] runs it on the simulator and on another engine and compares after every packet: the decision,
 //! every byte of the packet, every entry of the tables that the datapath writes (conntrack, affinities,
@@ -20,7 +20,7 @@ pub use bundle::{SCRIPT, write_packets};
 pub use cluster::POD_COUNT;
 pub use packet::{Damage, Ends, PacketSpec, Protocol, Quote, Sender, Target, Wrap};
 pub use random::{Failure, Outcome, Random};
-pub use scenario::{HookName, Scenario, ScenarioError, Step};
+pub use scenario::{FaultName, HookName, Scenario, ScenarioError, Step, TableName};
 pub use services::{SERVICE_COUNT, policy};
 pub use setup::{Setup, Way, small};
 pub use twin::{Coverage, Difference, Twin, TwinError};

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use twinpath_core::fault::{Kind, Which};
 use twinpath_core::hook::Hook;
 
 use super::PacketSpec;
@@ -38,6 +39,55 @@ pub enum Step {
     Policy(u8, u8),
     /// An entry of the conntrack table is gone, as if evicted: the n-th, modulo their number.
     Evict(u16),
+    /// An operation of the datapath on a table will go wrong, after so many of its kind that go well.
+    Fault(TableName, FaultName, u8),
+}
+
+/// A table that the datapath writes, in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TableName {
+    /// [`Which::Conntrack`].
+    Conntrack,
+    /// [`Which::Affinities`].
+    Affinities,
+    /// [`Which::Fragments`].
+    Fragments,
+}
+
+/// How an operation goes wrong, in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultName {
+    /// [`Kind::Full`].
+    Full,
+    /// [`Kind::Exists`].
+    Exists,
+    /// [`Kind::Evicted`].
+    Evicted,
+    /// [`Kind::Stays`].
+    Stays,
+}
+
+impl From<TableName> for Which {
+    fn from(name: TableName) -> Self {
+        match name {
+            TableName::Conntrack => Self::Conntrack,
+            TableName::Affinities => Self::Affinities,
+            TableName::Fragments => Self::Fragments,
+        }
+    }
+}
+
+impl From<FaultName> for Kind {
+    fn from(name: FaultName) -> Self {
+        match name {
+            FaultName::Full => Self::Full,
+            FaultName::Exists => Self::Exists,
+            FaultName::Evicted => Self::Evicted,
+            FaultName::Stays => Self::Stays,
+        }
+    }
 }
 
 /// A hook, in a file.

@@ -11,8 +11,8 @@ use twinpath_sim::topology::{FIRST_POD_DEVICE, UPLINK};
 
 use super::services::{self, SERVICE_COUNT};
 use super::{
-    Damage, HookName, POD_COUNT, PacketSpec, Protocol, Quote, Scenario, Sender, Setup, Step,
-    Target, Way, Wrap,
+    Damage, FaultName, HookName, POD_COUNT, PacketSpec, Protocol, Quote, Scenario, Sender, Setup,
+    Step, TableName, Target, Way, Wrap,
 };
 
 /// Scenarios of up to so many steps, or a few more where the last ones belong together.
@@ -65,6 +65,7 @@ fn group() -> BoxedStrategy<Vec<Step>> {
         1 => flood(),
         1 => rivals(),
         3 => told(),
+        4 => faulty(),
     ]
     .boxed()
 }
@@ -130,6 +131,29 @@ fn talk() -> BoxedStrategy<Vec<Step>> {
                 steps.push(sent(hook, device, spec.clone()));
             }
             steps
+        })
+        .boxed()
+}
+
+/// A fault, and packets that it may meet.
+fn faulty() -> BoxedStrategy<Vec<Step>> {
+    let conntrack = prop_oneof![
+        3 => Just(FaultName::Full),
+        2 => Just(FaultName::Exists),
+        4 => Just(FaultName::Evicted),
+        1 => Just(FaultName::Stays),
+    ];
+    let other = select(vec![FaultName::Full, FaultName::Evicted]);
+    let table = prop_oneof![Just(TableName::Affinities), Just(TableName::Fragments)];
+    let fault = prop_oneof![
+        5 => (conntrack, 0..7_u8).prop_map(|(kind, n)| (TableName::Conntrack, kind, n)),
+        1 => (table, other, 0..2_u8),
+    ];
+    let steps = prop_oneof![4 => talk(), 2 => rivals(), 2 => told(), 1 => datagram()];
+    (vec(fault, 1..3), steps)
+        .prop_map(|(faults, steps)| {
+            let faults = faults.into_iter().map(|(table, kind, n)| Step::Fault(table, kind, n));
+            faults.chain(steps).collect()
         })
         .boxed()
 }

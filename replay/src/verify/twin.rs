@@ -8,6 +8,7 @@ use twinpath_control::tables::{Desired, Planner};
 use twinpath_core::bytes::Pod;
 use twinpath_core::conntrack::Flow;
 use twinpath_core::drop_reason::DropReason;
+use twinpath_core::fault::{Fault, Kind, Which};
 use twinpath_core::hook::Hook;
 use twinpath_core::limit::Bucket;
 use twinpath_core::seam::{Metric, Nanos};
@@ -104,6 +105,8 @@ pub struct Twin<A, B> {
     pub coverage: Coverage,
     /// Whether both have [small](super::small) tables: then they run scenarios for such, and no others.
     pub small: bool,
+    /// The faults of this run that are still to come, by slot; empty where there was none.
+    faults: Vec<Fault>,
     /// The packets of the last run, as they went in.
     pub sent: Vec<Vec<u8>>,
 }
@@ -128,6 +131,7 @@ impl<A: Engine, B: Engine> Twin<A, B> {
             packets: 0,
             coverage: Coverage::default(),
             small: false,
+            faults: Vec::new(),
             sent: Vec::new(),
         }
     }
@@ -138,6 +142,7 @@ impl<A: Engine, B: Engine> Twin<A, B> {
             return Err(TwinError("the scenario is for tables of another size".into()));
         }
         self.sent.clear();
+        self.faults.clear();
         self.one.reset(scenario.seed).map_err(failed)?;
         self.other.reset(scenario.seed).map_err(failed)?;
         let setup = &scenario.setup;
@@ -171,6 +176,10 @@ impl<A: Engine, B: Engine> Twin<A, B> {
                         place.policy = *bits;
                     }
                     self.apply(&knobs, setup)?;
+                    None
+                }
+                Step::Fault(table, kind, after) => {
+                    self.fault((*table).into(), (*kind).into(), (*after).into())?;
                     None
                 }
                 Step::Evict(n) => match pick(&table, *n) {
@@ -254,18 +263,51 @@ impl<A: Engine, B: Engine> Twin<A, B> {
         }
         let evicts = before != self.one.evicted(0).map_err(failed)?;
         self.see(hook, &decision, evicts);
+        if let Some(found) = self.compare_faults(hook, &decision)? {
+            return Ok(Some(found));
+        }
         self.compare_tables(table)
     }
 
+    fn fault(&mut self, which: Which, kind: Kind, after: u32) -> Result<(), TwinError> {
+        self.one.fault(0, which, kind, after).map_err(failed)?;
+        self.other.fault(0, which, kind, after).map_err(failed)?;
+        self.faults = self.one.faults(0).map_err(failed)?;
+        Ok(())
+    }
+
+    /// Compares which faults have struck, and how many operations those have counted that have not.
+    fn compare_faults(
+        &mut self,
+        hook: Hook,
+        decision: &Decision,
+    ) -> Result<Option<String>, TwinError> {
+        if self.faults.is_empty() {
+            return Ok(None);
+        }
+        let (a, b) = (self.one.faults(0).map_err(failed)?, self.other.faults(0).map_err(failed)?);
+        if a != b {
+            return Ok(Some(format!("faults: {a:?} and {b:?}")));
+        }
+        let struck: Vec<String> = self
+            .faults
+            .iter()
+            .zip(&a)
+            .enumerate()
+            .filter(|(_, (before, now))| before.is_set() && !now.is_set())
+            .map(|(slot, (before, _))| fault_name(slot, *before))
+            .collect();
+        self.coverage.count_if(!struck.is_empty(), "packets with faults");
+        for name in struck {
+            let verdict = verdict_name(decision);
+            self.coverage.saw(format!("fault: {name}: {} {verdict}", hook.name()));
+        }
+        self.faults = a;
+        Ok(None)
+    }
+
     fn see(&mut self, hook: Hook, decision: &Decision, evicts: bool) {
-        let verdict = match decision.verdict() {
-            Verdict::Pass => "PASS",
-            Verdict::Deliver(_) => "DELIVER",
-            Verdict::Forward(_) => "FORWARD",
-            Verdict::Reject(_) => "REJECT",
-            Verdict::Answer => "ANSWER",
-            Verdict::Drop(_) => "DROP",
-        };
+        let verdict = verdict_name(decision);
         let reason = decision.reason().map_or("", DropReason::name);
         let service = if decision.service == 0 { "plain" } else { "service" };
         let space = if reason.is_empty() { "" } else { " " };
@@ -344,6 +386,30 @@ impl<A: Engine, B: Engine> Twin<A, B> {
         self.current = desired;
         Ok(())
     }
+}
+
+fn verdict_name(decision: &Decision) -> &'static str {
+    match decision.verdict() {
+        Verdict::Pass => "PASS",
+        Verdict::Deliver(_) => "DELIVER",
+        Verdict::Forward(_) => "FORWARD",
+        Verdict::Reject(_) => "REJECT",
+        Verdict::Answer => "ANSWER",
+        Verdict::Drop(_) => "DROP",
+    }
+}
+
+/// `conntrack full`: what struck, from its slot.
+fn fault_name(slot: usize, fault: Fault) -> String {
+    let table = ["conntrack", "affinities", "fragments"].get(slot / 3).copied().unwrap_or("?");
+    let kind = match fault.kind() {
+        Some(Kind::Full) => "full",
+        Some(Kind::Exists) => "exists",
+        Some(Kind::Evicted) => "evicted",
+        Some(Kind::Stays) => "stays",
+        None => "none",
+    };
+    format!("{table} {kind}")
 }
 
 /// What an engine has written, an entry a line.
