@@ -62,7 +62,7 @@ impl Kernel {
     }
 
     /// As user space does it; the error, 0 for none.
-    fn from_outside(&self, deed: Deed, key: u32) -> i32 {
+    fn do_outside(&self, deed: Deed, key: u32) -> i32 {
         let mut value = key;
         let mut element =
             [self.map.as_raw_fd() as u64, (&raw const key) as u64, (&raw mut value) as u64, 0];
@@ -82,7 +82,7 @@ impl Kernel {
     }
 
     /// As a program does it.
-    fn from_program(&self, deed: Deed, key: u32) -> i32 {
+    fn do_by_program(&self, deed: Deed, key: u32) -> i32 {
         let mut packet = [0_u8; 22];
         packet[14..18].copy_from_slice(&key.to_ne_bytes());
         packet[18..].copy_from_slice(&(deed as u32).to_ne_bytes());
@@ -99,7 +99,7 @@ impl Kernel {
         let mut next = u32::MAX;
         let mut insert = |kernel: &mut Self| {
             next -= 1;
-            kernel.from_outside(Deed::InsertNew, next);
+            kernel.do_outside(Deed::InsertNew, next);
             kernel.left().len() as u32
         };
         let hard = (0..200).any(|round| {
@@ -108,7 +108,7 @@ impl Kernel {
             }
             while insert(self) < size {}
             for key in self.left() {
-                self.from_program(Deed::Lookup, key);
+                self.do_by_program(Deed::Lookup, key);
             }
             insert(self) == size
         });
@@ -241,11 +241,8 @@ fn compare(kernel: &mut Kernel, size: u32, policy: Eviction, operations: u64, se
             draw -= weight;
         }
         let (key, by_program) = (dice.below(keys), dice.below(3) > 0);
-        let real = if by_program {
-            kernel.from_program(deed, key)
-        } else {
-            kernel.from_outside(deed, key)
-        };
+        let real =
+            if by_program { kernel.do_by_program(deed, key) } else { kernel.do_outside(deed, key) };
         let said = modelled(&mut model, deed, key, by_program);
         let place =
             format!("{size} entries, operation {n}: {deed:?} {key} by program {by_program}");
