@@ -4,8 +4,8 @@
 //! [`Writer`] it leaves bytes that say what it is given.
 
 use twinpath::verify::{
-    Damage, HookName, POD_COUNT, PacketSpec, Protocol, Quote, SERVICE_COUNT, Scenario, Sender,
-    Setup, Step, Target, Way, Wrap,
+    Damage, FaultName, HookName, POD_COUNT, PacketSpec, Protocol, Quote, SERVICE_COUNT, Scenario,
+    Sender, Setup, Step, TableName, Target, Way, Wrap,
 };
 
 /// Reads or writes.
@@ -94,6 +94,7 @@ fn setup(c: &mut impl Code, setup: &Setup) -> Setup {
         mark: c.one(setup.mark, &[0, 0x2_0000]),
         mtu: c.word(setup.mtu as u16).into(),
         way: c.byte(setup.way) % Way::ALL.len() as u8,
+        small: false,
     }
 }
 
@@ -111,6 +112,7 @@ fn step(c: &mut impl Code, step: &Step) -> Step {
         Step::Endpoints(..) => 12,
         Step::Policy(..) => 13,
         Step::Evict(_) => 14,
+        Step::Fault(..) => 15,
     };
     let kind = c.byte(kind) % 16;
     match (kind, step) {
@@ -127,9 +129,19 @@ fn step(c: &mut impl Code, step: &Step) -> Step {
         (12, _) => Step::Endpoints(numbered(c, 0), c.byte(0)),
         (13, Step::Policy(service, bits)) => Step::Policy(numbered(c, *service), c.byte(*bits)),
         (13, _) => Step::Policy(numbered(c, 0), c.byte(0)),
+        (15, Step::Fault(table, kind, after)) => fault(c, *table, *kind, *after),
+        (15, _) => fault(c, TABLES[0], KINDS[0], 0),
         (_, Step::Evict(n)) => Step::Evict(c.word(*n)),
         _ => Step::Evict(c.word(0)),
     }
+}
+
+const TABLES: [TableName; 3] = [TableName::Conntrack, TableName::Affinities, TableName::Fragments];
+const KINDS: [FaultName; 4] =
+    [FaultName::Full, FaultName::Exists, FaultName::Evicted, FaultName::Stays];
+
+fn fault(c: &mut impl Code, table: TableName, kind: FaultName, after: u8) -> Step {
+    Step::Fault(c.one(table, &TABLES), c.one(kind, &KINDS), c.byte(after))
 }
 
 /// The number of a service port.

@@ -6,6 +6,7 @@ use twinpath_control::diff::Write;
 use twinpath_core::affinity::{Affinity, Client};
 use twinpath_core::conntrack::Flow;
 use twinpath_core::drop_reason::DropReason;
+use twinpath_core::fault::{Fault, Kind, Which};
 use twinpath_core::fragment::{Datagram, Ports};
 use twinpath_core::hook::Hook;
 use twinpath_core::limit::Bucket;
@@ -167,6 +168,20 @@ impl Engine for Lawful {
 
     fn evict(&mut self, node: NodeIndex, key: &Tuple) -> Result<bool, SimError> {
         self.engine.evict(node, key)
+    }
+
+    fn fault(
+        &mut self,
+        node: NodeIndex,
+        which: Which,
+        kind: Kind,
+        after: u32,
+    ) -> Result<(), SimError> {
+        self.engine.fault(node, which, kind, after)
+    }
+
+    fn faults(&mut self, node: NodeIndex) -> Result<Vec<Fault>, SimError> {
+        self.engine.faults(node)
     }
 
     fn reset(&mut self, seed: u64) -> Result<(), SimError> {
