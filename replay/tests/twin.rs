@@ -320,8 +320,6 @@ const FAULTS: &[&str] = &[
     "conntrack stays: from-pod FORWARD",
     "fragments evicted: from-netdev DROP",
     "fragments evicted: from-pod DROP",
-    "fragments full: from-netdev PASS",
-    "fragments full: from-pod DELIVER",
 ];
 
 /// Packets for which tables evict.
