@@ -15,6 +15,7 @@ use crate::hook::{Hook, Work};
 use crate::parse::Transport;
 use crate::seam::{Host, Lookup, Maps, Node};
 use crate::service::Forwarding;
+use crate::wire;
 
 /// How many ports are tried.
 pub const TRIES: u32 = 96;
@@ -91,7 +92,8 @@ fn try_port(work: &mut Work, port: Be16) {
 
 #[inline(always)]
 fn settle(work: &mut Work) -> Result<Search, DropReason> {
-    if matches!(work.parsed.transport, Transport::Sctp) && changes_port(work) {
+    // By the protocol, since a later fragment is SCTP, too, and its connection would be the whole packets'.
+    if work.parsed.tuple.protocol == wire::SCTP && changes_port(work) {
         return Err(DropReason::ChecksumCannotFollow);
     }
     if !work.half.is_direct() {

@@ -210,3 +210,16 @@ fn a_first_one_too_short_for_its_header() {
         assert!(world.node.fragments.entries.is_empty());
     });
 }
+
+#[test]
+fn a_fragment_of_sctp_does_not_open_what_its_first_could_not() {
+    both(|world| {
+        world.expose(("lb", 80), Scope::Internal, 8, &["local"], |_| {});
+        let cannot = "ERROR_WHILE_CORRECTING_L4_CHECKSUM";
+        world.play(&[
+            ("pod 10: sctp client:1 > lb:80 first 7", cannot),
+            ("pod 10: sctp client:1 > lb:80 last 7", cannot),
+        ]);
+        assert_eq!(world.entries(), 0);
+    });
+}
