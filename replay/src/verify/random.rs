@@ -5,9 +5,8 @@ use std::cell::{Cell, RefCell};
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use twinpath_core::hash;
-use twinpath_sim::engine::Engine;
 
-use super::{Coverage, Difference, Scenario, Twin, TwinError, strategy};
+use super::{Coverage, Difference, Runner, Scenario, TwinError, strategy};
 
 /// How much to run.
 #[derive(Clone, Copy, Debug)]
@@ -49,18 +48,18 @@ pub struct Failure {
 
 impl Random {
     /// Runs. `progress` is told the packets compared so far, scenario by scenario.
-    pub fn run<A: Engine, B: Engine>(
+    pub fn run<R: Runner>(
         &self,
-        twin: &mut Twin<A, B>,
+        runner: &mut R,
         mut progress: impl FnMut(u64),
     ) -> Result<Outcome, TwinError> {
-        let target = twin.packets.saturating_add(self.packets);
-        let twin = RefCell::new(twin);
+        let target = runner.packets().saturating_add(self.packets);
+        let oracle = RefCell::new(runner);
         let broken = RefCell::new(None);
         let compared = Cell::new(None);
         let mut round = 0;
         let mut failing = None;
-        while failing.is_none() && twin.borrow().packets < target {
+        while failing.is_none() && oracle.borrow().packets() < target {
             let config = Config {
                 cases: 16,
                 failure_persistence: None,
@@ -68,15 +67,15 @@ impl Random {
                 ..Config::default()
             };
             let mut runner = TestRunner::new_with_rng(config, rng(self.seed, round));
-            let small = twin.borrow().small;
+            let small = oracle.borrow().small();
             let scenarios = strategy::scenario(self.steps).prop_map(move |mut scenario| {
                 scenario.setup.small = small;
                 scenario
             });
             let result = runner.run(&scenarios, |scenario| {
-                let result = twin.borrow_mut().run(&scenario);
+                let result = oracle.borrow_mut().run(&scenario);
                 if !matches!(result, Ok(None)) && compared.get().is_none() {
-                    compared.set(Some(twin.borrow().packets));
+                    compared.set(Some(oracle.borrow().packets()));
                 }
                 match result {
                     Ok(None) => Ok(()),
@@ -91,26 +90,26 @@ impl Random {
             if let Err(TestError::Fail(_, scenario)) = result {
                 failing = Some(scenario);
             }
-            progress(twin.borrow().packets);
+            progress(oracle.borrow().packets());
             round += 1;
         }
-        let twin = twin.into_inner();
-        let packets = compared.get().unwrap_or(twin.packets);
+        let oracle = oracle.into_inner();
+        let packets = compared.get().unwrap_or_else(|| oracle.packets());
         let failure = match failing {
             None => None,
             // Once more, for the difference of the smallest.
-            Some(scenario) => match twin.run(&scenario)? {
+            Some(scenario) => match oracle.run(&scenario)? {
                 Some(difference) => Some(Failure {
                     scenario,
                     difference,
-                    oracle: "twin",
-                    packets: twin.sent.clone(),
-                    state: twin.tables()?,
+                    oracle: R::NAME,
+                    packets: oracle.sent().to_vec(),
+                    state: oracle.tables()?,
                 }),
                 None => return Err(broken.into_inner().unwrap_or_else(TwinError::unsteady)),
             },
         };
-        Ok(Outcome { packets, coverage: twin.coverage.clone(), failure })
+        Ok(Outcome { packets, coverage: oracle.coverage().clone(), failure })
     }
 }
 

@@ -32,13 +32,20 @@ impl Coverage {
         *self.0.entry(what.into()).or_default() += 1;
     }
 
-    fn count_if(&mut self, happened: bool, what: &str) {
+    pub(super) fn count_if(&mut self, happened: bool, what: &str) {
         if !happened {
             return;
         }
         match self.0.get_mut(what) {
             Some(count) => *count += 1,
             None => self.saw(what),
+        }
+    }
+
+    /// Adds what happened elsewhere.
+    pub(super) fn add(&mut self, other: &Self) {
+        for (what, count) in &other.0 {
+            *self.0.entry(what.clone()).or_default() += count;
         }
     }
 
@@ -87,7 +94,7 @@ impl TwinError {
     }
 }
 
-fn failed(error: impl fmt::Display) -> TwinError {
+pub(super) fn failed(error: impl fmt::Display) -> TwinError {
     TwinError(error.to_string())
 }
 
@@ -112,7 +119,7 @@ pub struct Twin<A, B> {
 }
 
 /// When scenarios begin. Not zero, so that time differences can go wrong.
-const START: Nanos = 1_000_000_000_000;
+pub(super) const START: Nanos = 1_000_000_000_000;
 
 impl<A: Engine, B: Engine> Twin<A, B> {
     /// Two engines with empty tables. Packets that one of them cannot be given are left out.
@@ -413,7 +420,7 @@ fn fault_name(slot: usize, fault: Fault) -> String {
 }
 
 /// What an engine has written, an entry a line.
-fn written(engine: &mut impl Engine) -> Result<String, TwinError> {
+pub(super) fn written(engine: &mut impl Engine) -> Result<String, TwinError> {
     let mut text = String::new();
     for (key, flow) in engine.conntrack(0).map_err(failed)? {
         text += &format!("  conntrack {key}: {flow:?}\n");
