@@ -141,11 +141,11 @@ fn is_ours<M: Maps>(node: &Node<M>, work: &Work) -> bool {
     work.half.to.source == node.config.address4 || work.half.to.source == node.config.address6
 }
 
+/// Whether a port has to change, be it only in the answers (DSR).
 #[inline(always)]
 fn changes_port(work: &Work) -> bool {
     let (to, key) = (&work.half.to, &work.parsed.tuple);
-    !work.half.is_direct()
-        && (to.source_port != key.source_port || to.destination_port != key.destination_port)
+    to.source_port != key.source_port || to.destination_port != key.destination_port
 }
 
 /// Whether the opener's own port may stay in front of the node's address. An echo's identifier may, and

@@ -154,7 +154,7 @@ pub struct Work {
     /// What the ports that are tried are drawn with.
     pub draw: u32,
     /// How long the packet is on the wire, in bytes from the IP header on: that of the longest piece where
-    /// it will be cut into several. Set, with the next two, for packets from outside.
+    /// it will be cut into several.
     pub size: u32,
     /// How long its length field says that it is, from the IP header on.
     pub total: u32,

@@ -43,13 +43,10 @@ pub(super) fn telling(flow: &Flow, work: &Work) -> Telling {
     Telling { wrap, must: opens || always_wrapped(flow, parsed) }
 }
 
-/// Finds out how long a packet from outside is: see [`Work::size`].
+/// Finds out how long a packet is: see [`Work::size`]. At every hook, since any of them may meet a packet of a
+/// connection that tells.
 #[inline(never)]
 pub(super) fn measure<P: Packet>(packet: &P, work: &mut Work) -> Result<(), DropReason> {
-    (work.size, work.total, work.crammed) = (0, 0, false);
-    if !work.arrival.hook.is_outside() {
-        return Ok(());
-    }
     let (l3, l4, is_v4) = (work.parsed.l3, work.parsed.l4, work.parsed.tuple.is_v4());
     let headers = l4.0.wrapping_sub(l3.0);
     let (said, next) = if is_v4 {

@@ -158,30 +158,30 @@ impl Model {
     }
 
     /// Whether a packet can tell of the frontend in this way.
-    fn can_tell(seen: &Seen<'_>, item: &Item, way: Way) -> bool {
+    fn can_tell(item: &Item, way: Way) -> bool {
         let view = &item.view;
         let place = if view.five.is_v4() {
             view.l4 - view.l3 + 8 <= 60
         } else {
             item.frame.get(view.l3 + 6) != Some(&0)
         };
-        view.tags == 0 && (way != Way::Option || place || !seen.is_external())
+        view.tags == 0 && (way != Way::Option || place)
     }
 
     /// What keeps a packet from telling what it must.
-    fn untold(&self, seen: &Seen<'_>, item: &Item, telling: (Way, bool)) -> Option<Refusal> {
+    fn untold(&self, item: &Item, telling: (Way, bool)) -> Option<Refusal> {
         let (way, must) = telling;
         let v4 = item.view.five.is_v4();
         if way == Way::Snat || !must {
             return None;
         }
-        if !Self::can_tell(seen, item, way) {
+        if !Self::can_tell(item, way) {
             return Some(Refusal::silent(DropReason::InvalidPacket));
         }
         if way != Way::Option && self.rules.own(v4).is_none() {
             return Some(Refusal::silent(DropReason::NoMappingForNat));
         }
-        let size = if seen.is_external() { item.view.end - item.view.l3 } else { 0 };
+        let size = item.view.end - item.view.l3;
         let limit = if self.rules.mtu == 0 { 0xffff } else { self.rules.mtu };
         let more = overhead(way, v4);
         if size + more > limit as usize {
@@ -200,7 +200,7 @@ impl Model {
             ways.push(Refusal::told(DropReason::TtlExceeded, Answer::TimeExceeded));
         }
         let telling = self.telling(flow.way, direction, item, false);
-        ways.extend(self.untold(seen, item, telling));
+        ways.extend(self.untold(item, telling));
         ways
     }
 
@@ -362,7 +362,7 @@ impl Model {
         let (view, hop) = (&item.view, seen.is_hop(exit));
         let plain = || translated(&item.frame, seen.after, view, to, hop);
         let (way, must) = self.telling(flow.way, direction, item, opens);
-        if way == Way::Snat || !Self::can_tell(seen, item, way) {
+        if way == Way::Snat || !Self::can_tell(item, way) {
             return plain();
         }
         let frontend = item.view.five.destination;
@@ -545,7 +545,7 @@ impl Model {
             aim.to.source.0 = hairpin.ok_or(DropReason::NoHairpinAddress)?;
         } else if seen.is_external() && !self.rules.is_here(backend.0) {
             match self.rules.way(front) {
-                way if way != Way::Snat && Self::can_tell(seen, item, way) => aim.way = way,
+                way if way != Way::Snat && Self::can_tell(item, way) => aim.way = way,
                 _ => {
                     let own = self.rules.own(five.is_v4());
                     aim.to.source.0 = own.ok_or(DropReason::NoMappingForNat)?;
@@ -644,12 +644,12 @@ impl Model {
         if item.view.ttl <= 1 && seen.is_hop(aim.exit) {
             ways.push(Refusal::told(DropReason::TtlExceeded, Answer::TimeExceeded));
         }
-        if item.five.protocol == SCTP && !aim.direct {
+        if item.five.protocol == SCTP {
             let same = aim.to.destination.1 == item.five.destination.1;
             ways.extend((!same).then_some(Refusal::silent(DropReason::ChecksumCannotFollow)));
         }
         let telling = self.telling(aim.way, 0, item, true);
-        ways.extend(self.untold(seen, item, telling));
+        ways.extend(self.untold(item, telling));
         ways
     }
 
