@@ -224,4 +224,11 @@ impl Flows {
         };
         self.table.iter().filter_map(|(key, half)| Some((*key, leaves(half)?))).collect()
     }
+
+    /// Every connection both halves of which are there.
+    pub(super) fn whole(&self) -> impl Iterator<Item = &Flow> {
+        let all = self.all.iter();
+        all.filter(|(number, _)| self.has(**number, 0) && self.has(**number, 1))
+            .map(|(_, flow)| flow)
+    }
 }

@@ -105,6 +105,7 @@ const BURST: u64 = 1_000;
 impl Model {
     /// Judges a packet, and learns from it.
     pub(super) fn judge(&mut self, seen: &Seen<'_>) -> Result<(), String> {
+        self.chose = false;
         let stack = matches!(seen.hook, Hook::ToPod | Hook::ToNetdev);
         if seen.marked && self.rules.options.mark != 0 && stack {
             self.saw("a marked packet passes");

@@ -17,11 +17,13 @@
 //! | [`open`] | which packets go on with a connection, which open one, and where to |
 //! | [`told`] | what another node tells by an option or a tunnel |
 //! | [`expect`] | what a packet looks like when it leaves |
+//! | [`laws`] | what holds for every packet, whatever it is |
 //! | [`run`] | scenarios through one engine |
 
 mod expect;
 mod flow;
 mod judge;
+mod laws;
 mod open;
 mod rules;
 mod run;
@@ -56,6 +58,8 @@ struct Model {
     choices: BTreeMap<ChoiceKey, End>,
     /// How many packets of each kind were answered.
     answered: BTreeMap<u32, u64>,
+    /// Whether the last packet may have been given a backend with affinity before it was refused.
+    chose: bool,
     coverage: Coverage,
 }
 
@@ -69,6 +73,7 @@ impl Model {
             affinities: BTreeMap::new(),
             choices: BTreeMap::new(),
             answered: BTreeMap::new(),
+            chose: false,
             coverage: Coverage::default(),
         }
     }

@@ -140,7 +140,7 @@ impl Model {
             return false;
         };
         let eligible = self.rules.eligible(&front, external, item.five.is_v4());
-        eligible.backends.contains(&backend)
+        self.rules.members(&front, external, item.five.is_v4()).contains(&backend)
             || (item.five.protocol != TCP
                 && eligible.backends.is_empty()
                 && self.rules.answers(item.five.protocol, backend))
@@ -493,18 +493,28 @@ impl Model {
         front: &Front<'_>,
         eligible: &[End],
     ) -> Vec<End> {
-        if let Some(seconds) = front.port.affinity
-            && let Some((backend, last)) =
-                self.affinities.get(&(front.name.clone(), item.five.source.0))
-            && seen.now < last + u64::from(seconds) * 1_000_000_000
-            && eligible.contains(backend)
-        {
-            return vec![*backend];
+        let stuck = self.stuck(seen, item, front);
+        if let Some(backend) = stuck.filter(|backend| eligible.contains(backend)) {
+            return vec![backend];
+        }
+        // Affinity is the service's and not the frontend's, so a client may be given at one what it was
+        // given at another, whose policy is wider.
+        let members = self.rules.members(front, seen.is_external(), item.five.is_v4());
+        if let Some(backend) = stuck.filter(|backend| members.contains(backend)) {
+            return [eligible, &[backend]].concat();
         }
         match self.choices.get(&Self::choice_key(item, front, eligible)) {
             Some(backend) if Rules::is_consistent(front) => vec![*backend],
             _ => eligible.to_vec(),
         }
+    }
+
+    /// The backend that a client was given not long ago.
+    fn stuck(&self, seen: &Seen<'_>, item: &Item, front: &Front<'_>) -> Option<End> {
+        let seconds = u64::from(front.port.affinity?);
+        let key = (front.name.clone(), item.five.source.0);
+        let (backend, last) = self.affinities.get(&key)?;
+        (seen.now < last + seconds * 1_000_000_000).then_some(*backend)
     }
 
     /// What a consistent choice may depend on.
@@ -803,11 +813,7 @@ impl Model {
         let client = (front.name.clone(), item.five.source.0);
         let key = Self::choice_key(item, &front, &eligible);
         let (consistent, affinity) = (Rules::is_consistent(&front), front.port.affinity);
-        let stuck = affinity.is_some_and(|seconds| {
-            self.affinities.get(&client).is_some_and(|(old, last)| {
-                seen.now < last + u64::from(seconds) * 1_000_000_000 && eligible.contains(old)
-            })
-        });
+        let stuck = self.stuck(seen, item, &front) == Some(backend);
         if stuck {
             self.saw("affinity: a client keeps its backend");
         } else if consistent && self.choices.insert(key, backend).is_some() {
@@ -822,6 +828,7 @@ impl Model {
     /// not known then.
     pub(super) fn unremembered(&mut self, five: &Five, service: Option<PortName>) {
         if let Some(service) = service {
+            self.chose = true;
             self.affinities.remove(&(service, five.source.0));
         }
     }
@@ -876,6 +883,7 @@ impl Model {
             return Err(format!("{:?} left without a connection; {:?}", item.five, refusals.ways));
         }
         self.saw("a packet that came round, or a plain reset, passes");
+        self.unremembered(&item.five, refusals.service);
         self.passed(seen, item)
     }
 }

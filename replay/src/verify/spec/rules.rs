@@ -174,6 +174,14 @@ impl Rules {
         Eligible { backends, elsewhere }
     }
 
+    /// Who is eligible at some frontend of a service, for clients in the cluster or those outside: who has a
+    /// connection keeps it when a policy for new ones changes (K-1).
+    pub(super) fn members(&self, front: &Front<'_>, external: bool, v4: bool) -> Vec<End> {
+        let all = front.port.frontends.iter().map(|frontend| Front { frontend, ..*front });
+        let served = all.filter(|f| !external || f.frontend.kind != FrontendKind::ClusterIp);
+        served.flat_map(|front| self.eligible(&front, external, v4).backends).collect()
+    }
+
     /// Whether some service still has this backend, be it going.
     pub(super) fn answers(&self, protocol: u8, backend: End) -> bool {
         let ports = self.state.services.iter();

@@ -4,12 +4,14 @@ use twinpath_control::diff::diff;
 use twinpath_control::tables::{Desired, Planner};
 use twinpath_core::conntrack::Flow;
 use twinpath_core::tuple::Tuple;
+use twinpath_core::verdict::{Decision, Status};
 use twinpath_sim::engine::Engine;
 use twinpath_sim::frame::Frame;
 use twinpath_sim::topology::{Topology, UPLINK};
 
 use super::Model;
 use super::judge::Seen;
+use super::laws::{Probe, Written, back, forth, is_identity};
 use super::rules::Rules;
 use super::wire::Five;
 use crate::verify::cluster::{AllKnobs, NODE, Wires, first_knobs, state};
@@ -28,6 +30,22 @@ pub struct SpecRun<E> {
     packets: u64,
     coverage: Coverage,
     sent: Vec<Vec<u8>>,
+}
+
+/// What came of a packet.
+#[derive(Default)]
+struct Judged {
+    /// What is wrong with it.
+    wrong: Option<String>,
+    /// What left; nothing where the engine cannot be given the packet.
+    left: Option<(Decision, Vec<u8>)>,
+}
+
+impl From<&Probe> for Met {
+    fn from(probe: &Probe) -> Self {
+        let Probe { hook, device, ref bytes } = *probe;
+        Self { hook, device, marked: false, bytes: bytes.clone() }
+    }
 }
 
 impl<E: Engine> SpecRun<E> {
@@ -68,12 +86,13 @@ impl<E: Engine> SpecRun<E> {
         met: Met,
         table: &mut Vec<(Tuple, Flow)>,
         model: &mut Model,
-    ) -> Result<Option<String>, TwinError> {
+    ) -> Result<Judged, TwinError> {
         let Met { hook, device, marked, bytes } = met;
         let mut frame = Frame::new(bytes.clone());
         if !self.engine.takes(&frame) {
-            return Ok(None);
+            return Ok(Judged::default());
         }
+        let was = Written::of(&mut self.engine)?;
         self.sent.push(bytes.clone());
         let decision = match marked {
             true => self.engine.run_marked(0, hook, device, &mut frame),
@@ -95,7 +114,43 @@ impl<E: Engine> SpecRun<E> {
         };
         let found = model.judge(&seen);
         *table = new;
-        Ok(found.err().map(|why| format!("at {}: {why}", hook.name())))
+        let is = Written::of(&mut self.engine)?;
+        let found = found.and_then(|()| is.law(&was, &bytes, &decision, model.chose));
+        let wrong = found.err().map(|why| format!("at {}: {why}", hook.name()));
+        Ok(Judged { wrong, left: Some((decision, frame.bytes)) })
+    }
+
+    /// Forth and back over some of the connections that are there.
+    fn round_trips(
+        &mut self,
+        table: &mut Vec<(Tuple, Flow)>,
+        model: &mut Model,
+    ) -> Result<Option<String>, TwinError> {
+        for flow in model.to_probe() {
+            let probe = forth(&flow);
+            let there = self.packet(Met::from(&probe), table, model)?;
+            let (wrong, Some((decision, bytes))) = (there.wrong, there.left) else { continue };
+            if wrong.is_some() {
+                return Ok(wrong);
+            }
+            let Some(reply) = back(&bytes).filter(|_| decision.status() == Status::Established)
+            else {
+                continue;
+            };
+            let returned = self.packet(Met::from(&reply), table, model)?;
+            if returned.wrong.is_some() {
+                return Ok(returned.wrong);
+            }
+            if let Some((decision, bytes)) = returned.left
+                && decision.status() == Status::Reply
+            {
+                model.saw("C-14 there and back");
+                if let Err(why) = is_identity(&probe.bytes, &bytes) {
+                    return Ok(Some(why));
+                }
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -116,7 +171,7 @@ impl<E: Engine> Runner for SpecRun<E> {
             let found = match step {
                 Step::Packet(hook, device, spec) => {
                     match spec.meet((*hook).into(), *device, &table) {
-                        Some(met) => self.packet(met, &mut table, &mut model)?,
+                        Some(met) => self.packet(met, &mut table, &mut model)?.wrong,
                         None => None,
                     }
                 }
@@ -156,8 +211,9 @@ impl<E: Engine> Runner for SpecRun<E> {
                 return Ok(Some(Difference { step: number + 1, what }));
             }
         }
+        let found = self.round_trips(&mut table, &mut model)?;
         self.coverage.add(&model.coverage);
-        Ok(None)
+        Ok(found.map(|what| Difference { step: scenario.steps.len(), what }))
     }
 
     fn tables(&mut self) -> Result<String, TwinError> {
