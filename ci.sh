@@ -3,14 +3,21 @@
 #
 #   ./ci.sh             installs what is missing, builds the programs, runs every check
 #   ./ci.sh --no-setup  the same without installing anything
+#   ./ci.sh --foreign   the suites of others, too, if ebpf/foreign.sh has fetched them (5 min)
 #
 # Without root, or on a kernel without BPF, what cannot run is listed by name at the end. With CI=true
 # and as root, a check that does not run is a failure.
 set -uo pipefail
 cd "$(dirname "$0")"
 
-setup=yes
-[ "${1:-}" = --no-setup ] && setup=no
+setup=yes foreign=no
+for option in "$@"; do
+    case $option in
+    --no-setup) setup=no ;;
+    --foreign) foreign=yes ;;
+    *) echo "ci.sh: there is no option $option" >&2 && exit 2 ;;
+    esac
+done
 root=no
 [ "$(id -u)" = 0 ] && root=yes
 strict=no
@@ -101,6 +108,11 @@ step "docs" documentation
 step "tests" cargo test --locked
 step "readme" readme_command
 step "kernels" kernels
+if [ $foreign = yes ]; then
+    step "foreign suites" ebpf/foreign.sh --cached
+else
+    echo "== foreign suites: not run (./ci.sh --foreign)"
+fi
 step "benches compile" cargo bench --locked --no-run --quiet
 if command -v cargo-deny >/dev/null; then
     step "licences and bans" cargo deny --offline check licenses bans sources

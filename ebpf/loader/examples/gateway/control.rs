@@ -3,11 +3,13 @@
 //! | command | does | answers |
 //! |---|---|---|
 //! | `apply` | reads the files again and writes what has changed | how many entries were written |
-//! | `conntrack` | | a line per half of a connection: direction, phase, the packet as it comes and as it leaves |
+//! | `conntrack` | | a line per half of a connection: direction, phase, the bits of [`State`], the packet as it comes and as it leaves |
 //! | `flush` | forgets all connections | nothing |
 //! | `drops` | | a line per reason for which packets were dropped, with their number |
 //!
 //! The last line of an answer is `ok`, or `failed: ` and why.
+//!
+//! [`State`]: twinpath_core::state::State
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};

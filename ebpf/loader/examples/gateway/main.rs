@@ -168,3 +168,22 @@ fn is_closed(stdin: &io::Stdin) -> io::Result<bool> {
     let mut buffer = [0_u8; 4_096];
     Ok(nix::unistd::read(stdin, &mut buffer)? == 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pods_are_given_with_their_devices() {
+        assert_eq!(pod("fd00::2=veth1"), Ok(("fd00::2".parse().unwrap(), "veth1".to_owned())));
+        for text in ["10.0.0.1", "10.0.0=veth1", "10.0.0.1="] {
+            assert!(pod(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_masquerades_has_a_device_to_do_it_at() {
+        assert!(Options::try_parse_from(["gateway", "-f", "x", "--masquerade"]).is_err());
+        assert!(Options::try_parse_from(["gateway"]).is_err());
+    }
+}

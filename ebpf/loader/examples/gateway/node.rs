@@ -151,10 +151,10 @@ impl Gateway {
         for (key, flow) in self.tables.conntrack()? {
             let _ = writeln!(
                 lines,
-                "{:?} {} {} {key} as {}",
+                "{:?} {} {:#04x} {key} as {}",
                 flow.direction(),
                 flow.phase().name(),
-                if flow.state().is_answered() { "answered" } else { "unanswered" },
+                flow.state().0,
                 flow.to,
             );
         }
