@@ -132,6 +132,10 @@ fn serve<M: Maps>(
             wrap if !work.can_tell(wrap) => work.half.to.source = snat::source(node, is_v4)?,
             wrap => work.half.wrap_by(wrap),
         }
+    } else if masquerades(node, work.arrival.hook, &address)
+        && let Ok(own) = snat::source(node, is_v4)
+    {
+        work.half.to.source = own;
     }
     let consistent = service.algorithm == Algorithm::Maglev as u8 || work.chosen != 0;
     Ok(if consistent { Selected::Consistent } else { Selected::Backend })
@@ -214,16 +218,23 @@ fn plain<M: Maps>(node: &Node<M>, work: &mut Work) -> Result<Selected, DropReaso
     if node.ranges.get(&RangeKey::of(SERVICE_RANGE, tuple.destination)).is_some() {
         return Err(DropReason::ServiceAddressNotFound);
     }
-    let masquerades = node.config.options & option::MASQUERADE != 0
-        && matches!(arrival.hook, Hook::FromPod)
-        && node.config.uplink != 0
-        && node.endpoints.get(&tuple.destination).is_none()
-        && node.ranges.get(&RangeKey::of(NOT_MASQUERADED, tuple.destination)).is_none();
-    if masquerades && let Ok(source) = snat::source(node, tuple.is_v4()) {
+    if masquerades(node, arrival.hook, &tuple.destination)
+        && let Ok(source) = snat::source(node, tuple.is_v4())
+    {
         half.to.source = source;
         half.leave_by(Exit::device(node.config.uplink));
     }
     Ok(Selected::Plain)
+}
+
+/// Whether what arrives at this hook leaves for this address with the node's own.
+#[inline(always)]
+fn masquerades<M: Maps>(node: &Node<M>, hook: Hook, destination: &Address) -> bool {
+    node.config.options & option::MASQUERADE != 0
+        && matches!(hook, Hook::FromPod)
+        && node.config.uplink != 0
+        && node.endpoints.get(destination).is_none()
+        && node.ranges.get(&RangeKey::of(NOT_MASQUERADED, *destination)).is_none()
 }
 
 /// The way to an address: to the pod if it is here, else by this device, or as the stack knows where

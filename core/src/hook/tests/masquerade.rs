@@ -30,6 +30,27 @@ fn out_and_back() {
 }
 
 #[test]
+fn to_a_backend_outside() {
+    both(|world| {
+        // No range is kept, so the backend counts as one out of the cluster.
+        world.node.config.options |= option::MASQUERADE;
+        world.serve("vip", 7, &["remote"]);
+        world.play(&[
+            (
+                "pod 10: tcp client:40000 > vip:80 S",
+                "netdev: tcp node:40000 > remote:8080, NEW of 7",
+            ),
+            (
+                "netdev: tcp remote:8080 > node:40000 SA",
+                "pod 10: tcp vip:80 > client:40000, REPLY of 7",
+            ),
+            // The same server by its own address, on the same port.
+            ("pod 10: tcp client:40000 > remote:8080 S", "netdev: tcp node:?a > remote:8080, NEW"),
+        ]);
+    });
+}
+
+#[test]
 fn what_keeps_its_address() {
     both(|world| {
         on(world);
