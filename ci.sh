@@ -52,7 +52,7 @@ skip() {
 # Debian's packages, by the command that shows whether they are there.
 install_packages() {
     local missing=() pair
-    for pair in ip:iproute2 ethtool:ethtool cc:gcc; do
+    for pair in ip:iproute2 ethtool:ethtool cc:gcc iptables-restore:iptables nft:nftables; do
         command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
     done
     [ ${#missing[@]} = 0 ] && return 0

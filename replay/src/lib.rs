@@ -6,6 +6,7 @@
 //! | the cluster: from dumps, or derived from a capture | [`cluster`] |
 //! | worlds to send packets through | [`worlds`] |
 //! | a capture's packets through a world | [`replay`] |
+//! | Linux netfilter as an oracle | [`netfilter`] |
 //! | tables, JSON lines, pcapng | [`report`] |
 //! | scenarios of a whole cluster, in any world | [`scenario`] |
 //! | random and saved scripts through two engines | [`verify`] |
@@ -16,6 +17,7 @@ pub mod capture;
 pub mod cluster;
 pub mod command;
 pub mod failure;
+pub mod netfilter;
 pub mod replay;
 pub mod report;
 pub mod scenario;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use twinpath::netfilter::craft::crc32c;
 use twinpath::verify::{Ends, PacketSpec, Protocol, Target};
 use twinpath_core::parse::parse;
 use twinpath_sim::cluster::{Fate, Place};
@@ -30,6 +31,8 @@ pub(crate) struct Bench {
     pub(crate) worlds: Vec<Box<dyn World>>,
     /// How often to send what is answered, at least.
     pub(crate) tries: usize,
+    /// Whether the node refuses in its own name, as netfilter does.
+    pub(crate) node_refuses: bool,
     now: u64,
     port: u16,
 }
@@ -44,7 +47,7 @@ enum Part {
 
 impl Bench {
     pub(crate) fn new(worlds: Vec<Box<dyn World>>, tries: usize) -> Self {
-        Self { worlds, tries, now: 0, port: 20_000 }
+        Self { worlds, tries, node_refuses: false, now: 0, port: 20_000 }
     }
 
     /// Whether the row holds in one family; or else what happens.
@@ -121,7 +124,7 @@ impl Bench {
         let request = frame(protocol, &ends, Part::Request);
         let trace = self.send(sender, &request)?;
         let Some((place, frame_there)) = arrived(&trace) else { return Ok(lost(&trace)) };
-        if is_refusal(&frame_there, &ends) {
+        if is_refusal(&frame_there, &ends, self.node_refuses) {
             let back = receiver(place);
             return if back == Some(sender) {
                 Ok("REJECT".into())
@@ -277,8 +280,8 @@ const fn turned(ends: &Ends) -> Ends {
 }
 
 /// Whether a frame says to the sender of a packet with these ends that its port is unreachable, in the
-/// name of the address that it was sent to (RFC 792; RFC 4443, 3.1).
-fn is_refusal(frame: &Frame, sent: &Ends) -> bool {
+/// name of the address that it was sent to (RFC 792; RFC 4443, 3.1), or of anybody.
+fn is_refusal(frame: &Frame, sent: &Ends, by_anybody: bool) -> bool {
     let family = if sent.source.0.is_ipv4() { 4 } else { 6 };
     let (at, protocol, message) = if family == 4 { (23, 1, [3, 3]) } else { (20, 58, [1, 4]) };
     let l4 = headers(family);
@@ -295,9 +298,10 @@ fn is_refusal(frame: &Frame, sent: &Ends) -> bool {
     };
     let (outer, inner) = (addresses(&turned(sent)), addresses(sent));
     let has = |at: usize, wanted: &[u8]| frame.bytes.get(at..at + wanted.len()) == Some(wanted);
+    let half = if by_anybody { outer.len() / 2 } else { 0 };
     has(at, &[protocol])
         && has(l4, &message)
-        && has(l4 - outer.len(), &outer)
+        && has(l4 - outer.len() + half, &outer[half..])
         && has(ports - inner.len(), &inner)
         && has(ports, &quoted)
 }
@@ -316,18 +320,25 @@ fn frame(protocol: &str, ends: &Ends, part: Part) -> Frame {
     };
     let spec = PacketSpec {
         port: ends.source.1,
-        payload: 20,
+        payload: if protocol == "sctp" { 32 } else { 20 },
         ttl: 64,
         ..PacketSpec::new(family, Target::Outside, carried)
     };
     let mut bytes = spec.bytes(ends);
     if protocol == "sctp" {
-        // Ports, a tag, a checksum that nobody on the way looks at, and the type of a chunk: INIT, INIT
-        // ACK, COOKIE ECHO (RFC 9260, 3.2).
+        // Ports, the tag of the one whom it is for, the checksum, and a chunk of 20 bytes, INIT and INIT ACK
+        // with the sender's tag (RFC 9260, 3): netfilter looks at all of it.
         let (l4, kind) = (headers(family), [1, 2, 10][part as usize]);
+        let (tag, own): ([u8; 4], [u8; 4]) =
+            [([0; 4], [1; 4]), ([1; 4], [2; 4]), ([2; 4], [0; 4])][part as usize];
+        bytes[l4 + 4..l4 + 8].copy_from_slice(&tag);
+        bytes[l4 + 16..l4 + 20].copy_from_slice(&own);
         bytes[l4..l4 + 2].copy_from_slice(&ends.source.1.to_be_bytes());
         bytes[l4 + 2..l4 + 4].copy_from_slice(&ends.destination.1.to_be_bytes());
-        bytes[l4 + 12..l4 + 16].copy_from_slice(&[kind, 0, 0, 8]);
+        bytes[l4 + 12..l4 + 16].copy_from_slice(&[kind, 0, 0, 20]);
+        bytes[l4 + 8..l4 + 12].fill(0);
+        let checksum = crc32c(&bytes[l4..]);
+        bytes[l4 + 8..l4 + 12].copy_from_slice(&checksum.to_le_bytes());
     }
     Frame::new(bytes)
 }

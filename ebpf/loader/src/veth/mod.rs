@@ -9,12 +9,14 @@
 //! | sending packets as a node's own stack does | [`host`] |
 //! | threads on one CPU, for order | [`cpu`] |
 //! | the places where frames are seen | [`watch`] |
+//! | packets that netfilter rules log | [`log`] |
 //! | the world itself | [`world`] |
 
 pub mod cpu;
 pub mod devices;
 pub mod driver;
 pub mod host;
+pub mod log;
 pub mod netns;
 pub mod tap;
 pub mod watch;

@@ -89,12 +89,12 @@ impl Namespace {
 
     /// Runs `ip` with these commands, one per line.
     pub fn ip(&self, commands: &str) -> Result<(), NamespaceError> {
-        self.tool("ip", commands)
+        self.feed("ip", "iproute2", &["-batch", "-"], commands)
     }
 
     /// Runs `bridge` with these commands, one per line.
     pub fn bridge(&self, commands: &str) -> Result<(), NamespaceError> {
-        self.tool("bridge", commands)
+        self.feed("bridge", "iproute2", &["-batch", "-"], commands)
     }
 
     /// Sets parameters: paths under `/proc/sys/net`, and values.
@@ -112,11 +112,18 @@ impl Namespace {
         })?
     }
 
-    fn tool(&self, program: &'static str, input: &str) -> Result<(), NamespaceError> {
-        let missing = |error| NamespaceError::Missing { program, package: "iproute2", error };
+    /// Runs a program of a Debian package in the namespace, with this on its standard input.
+    pub fn feed(
+        &self,
+        program: &'static str,
+        package: &'static str,
+        arguments: &[&str],
+        input: &str,
+    ) -> Result<(), NamespaceError> {
+        let missing = |error| NamespaceError::Missing { program, package, error };
         let output = self.run(|| {
             let mut child = Command::new(program)
-                .args(["-batch", "-"])
+                .args(arguments)
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped())
