@@ -106,6 +106,7 @@ fi
 step "lints" cargo clippy --locked --all-targets --quiet -- -D warnings
 step "docs" documentation
 step "tests" cargo test --locked
+step "mutants apply" fixtures/mutants/run.sh --check
 step "readme" readme_command
 step "kernels" kernels
 if [ $foreign = yes ]; then
