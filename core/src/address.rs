@@ -177,6 +177,7 @@ mod tests {
             let ip: IpAddr = text.parse().unwrap();
             assert_eq!(IpAddr::from(Address::from(ip)), ip);
             assert_eq!(Address::from(ip).is_v4(), ip.is_ipv4(), "{text}");
+            assert_eq!(Address::from(ip).to_string(), text);
         }
     }
 
@@ -186,7 +187,16 @@ mod tests {
         for text in ["224.0.0.1", "255.255.255.255", "0.0.0.0", "ff02::1", "fe80::1", "::"] {
             assert!(scope(text), "{text}");
         }
-        for text in ["10.0.0.1", "223.255.255.255", "fd00::1", "2001:db8::1", "fec0::1"] {
+        // The last one's halves are alike, which must not be taken for both of them being zero.
+        let others = [
+            "10.0.0.1",
+            "223.255.255.255",
+            "fd00::1",
+            "2001:db8::1",
+            "fec0::1",
+            "fd00::fd00:0:0:0",
+        ];
+        for text in others {
             assert!(!scope(text), "{text}");
         }
     }

@@ -15,6 +15,7 @@ mod halves;
 mod life;
 mod masquerade;
 mod north_south;
+mod partial;
 mod ports;
 mod related;
 mod script;

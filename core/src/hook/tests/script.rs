@@ -19,7 +19,7 @@ use crate::checksum;
 use crate::endpoint::Endpoint;
 use crate::hook::{Answer, Hook, Work, handle};
 use crate::parse::parse;
-use crate::seam::{Metric, Node};
+use crate::seam::{Metric, Node, Packet};
 use crate::service::{Algorithm, Member, Scope, Service, ServiceId, ServiceKey};
 use crate::testing::{Frame, TestMaps, UPLINK, frame, frame_with, node, tuple};
 use crate::tuple::Tuple;
@@ -286,7 +286,7 @@ impl World {
 
     /// Hands a frame to a hook. A frame that is dropped must not leave an entry.
     #[track_caller]
-    pub(super) fn hand(&mut self, way: &str, frame: &mut Frame) -> Decision {
+    pub(super) fn hand(&mut self, way: &str, frame: &mut impl Packet) -> Decision {
         let before: HashSet<Tuple> = self.node.conntrack.entries.keys().copied().collect();
         let (node, work) = (&mut self.node, &mut self.work);
         let decision = match way.split_once(' ').unwrap_or((way, "")) {

@@ -66,7 +66,10 @@ fn headers_that_are_cut() {
     {
         for length in 0..whole {
             for (frame, _) in both(protocol, &header[..length], 0) {
+                // What lies behind the packet in the frame is none of it.
+                let padded = [frame.as_slice(), &header[length..], &[0; 20]].concat();
                 assert_eq!(parse(&Frame(frame)), INVALID, "{protocol} cut at {length}");
+                assert_eq!(parse(&Frame(padded)), INVALID, "{protocol} cut at {length}, padded");
             }
         }
     }
