@@ -202,6 +202,15 @@ mod tests {
     }
 
     #[test]
+    fn ordered_as_they_are_read() {
+        let addresses = ["::", "::1", "0.0.0.0", "10.0.0.2", "10.0.1.1", "fd00::2", "fd00:0:1::1"];
+        let addresses = addresses.map(|text| Address::from(text.parse::<IpAddr>().unwrap()));
+        for pair in addresses.windows(2) {
+            assert!(pair[0] < pair[1], "{pair:?}");
+        }
+    }
+
+    #[test]
     fn senders() {
         let none = |text: &str| Address::from(text.parse::<IpAddr>().unwrap()).is_no_sender();
         for text in ["127.0.0.1", "127.9.9.9", "::1", "0.0.0.0", "::", "224.0.0.1", "ff02::1"] {

@@ -45,3 +45,15 @@ impl Backend {
         self.state == BackendState::Active as u8
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_is_going_is_not_active() {
+        let backend = |state| Backend::new(Address::UNSPECIFIED, Be16::new(80), 6, state);
+        assert!(backend(BackendState::Active).is_active());
+        assert!(!backend(BackendState::Terminating).is_active());
+    }
+}

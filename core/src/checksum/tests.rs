@@ -48,6 +48,25 @@ fn zero_of_udp() {
     assert_eq!(udp.apply(field), 0xffff);
 }
 
+#[test]
+fn zero_of_a_partial_udp() {
+    // C-3, C-4, C-7: the same two meanings where only the pseudo-header's sum stands in the field.
+    let addresses = Delta::NONE.of_word(0x0102, 0x0304);
+    let ports = Delta::NONE.of_word(0, 1);
+    let udp = Fix { addresses, ports, udp: true };
+    let tcp = Fix { udp: false, ..udp };
+    assert_eq!(udp.apply_partial(0), 0);
+    assert_eq!(tcp.apply_partial(0), addresses.0);
+    for field in 1..=0xffff {
+        let sum = fold(u32::from(field) + u32::from(addresses.0));
+        assert_eq!(tcp.apply_partial(field), sum);
+        assert_eq!(udp.apply_partial(field), if sum == 0 { 0xffff } else { sum });
+    }
+    // Ports alone change nothing, of zero neither.
+    let ports = Fix { addresses: Delta::NONE, ..tcp };
+    assert_eq!([0, 1, 0xffff].map(|field| ports.apply_partial(field)), [0, 1, 0xffff]);
+}
+
 proptest! {
     /// C-6: a field that was wrong by some amount is wrong by the same amount afterwards.
     #[test]

@@ -103,6 +103,64 @@ proptest! {
 }
 
 #[test]
+fn a_half_is_settled_as_often_as_its_port_is_tried() {
+    let mut half = aimed(V4.0, V4.1);
+    assert!(half.translates());
+    half.to = tuple(V4.0);
+    half.settle(&tuple(V4.0));
+    assert!(!half.translates(), "what it was before does not count");
+    assert_eq!(half.fix, Deltas::default());
+}
+
+#[test]
+fn what_is_answered_elsewhere_stands_as_answered_until_it_is_to_come_back_here() {
+    let mut half = aimed(V4.0, V4.1);
+    for wrap in [Forwarding::DsrOption, Forwarding::DsrIpip, Forwarding::DsrGeneve] {
+        half.wrap_by(wrap);
+        assert!(half.state().is_answered(), "{wrap:?}");
+        half.wrap_by(Forwarding::Snat);
+        assert!(!half.state().is_answered(), "{wrap:?}");
+    }
+}
+
+#[test]
+fn halves_are_compared_with_what_packets_have_changed_in_them() {
+    let half = aimed(V4.0, V4.1);
+    half.epoch.set(40);
+    assert_eq!(half.epoch(), 40);
+    let other = half.clone();
+    assert_eq!(half, other);
+    other.epoch.set(41);
+    assert_ne!(half, other);
+}
+
+#[test]
+fn only_what_nobody_answers_and_nothing_translates_gives_way() {
+    let key = tuple(V4.0);
+    let plain = |change: fn(&mut Flow, &Tuple)| {
+        let mut half = Flow::zeroed();
+        half.begin(&packet(V4.0, SYN), Exit::STACK, NOW, 1);
+        half.settle(&key);
+        change(&mut half, &key);
+        half
+    };
+    assert!(plain(|_, _| {}).yields());
+    let others: [(&str, fn(&mut Flow, &Tuple)); 5] = [
+        ("a service's", |half, _| half.service = 7),
+        ("answered", |half, _| half.update(State::ANSWERED_ELSEWHERE, NOW)),
+        ("the answers'", |half, key| half.turn(key, Exit::STACK)),
+        ("translated", |half, key| {
+            half.to.source_port = Be16::new(2);
+            half.settle(key);
+        }),
+        ("translated elsewhere", |half, key| half.direct(key, 0, &key.source, Be16::new(2))),
+    ];
+    for (name, change) in others {
+        assert!(!plain(change).yields(), "{name}");
+    }
+}
+
+#[test]
 fn what_is_current() {
     let states: [&[(u8, Direction)]; 2] =
         [&[], &[(SYN | ACK, Direction::Reply), (ACK, Direction::Original)]];

@@ -88,6 +88,22 @@ fn where_there_is_no_room_the_half_that_is_left_goes_on() {
 }
 
 #[test]
+fn what_came_while_a_half_was_lost_gives_its_key_back() {
+    // The backend's packet comes before the client's. It finds no half, and opens a connection of its own
+    // under the key that was lost; nobody answers that one.
+    both(|world| {
+        established(world);
+        let whole = essence(world);
+        world.evict("tcp local:8080 > client:1");
+        let lost =
+            ("pod 11: tcp local:8080 > client:1 A", "pod 10: tcp local:8080 > client:1, NEW");
+        world.play(&[lost, ACK, DATA]);
+        assert_eq!(essence(world), whole);
+        assert_eq!(world.counted(Metric::REAPED), 0);
+    });
+}
+
+#[test]
 fn a_half_whose_twin_s_key_is_taken_is_reaped() {
     // The reply half is lost, and its key goes to a connection by another frontend.
     both(|world| {
