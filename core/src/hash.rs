@@ -102,6 +102,23 @@ mod tests {
     }
 
     #[test]
+    fn the_same_in_every_version() {
+        // Nodes of one cluster may have different versions and must choose alike, and a seed must give the
+        // same run again. The values are from another implementation, on whole numbers of any size.
+        let cases = [
+            ("tcp 10.244.1.10:40000 > 10.96.0.80:80", 0, 0, 0xe65e_9235),
+            ("udp 203.0.113.7:1 > 192.168.0.11:30080", 0x1234_5678, 3, 0x24d4_1693),
+            ("tcp [fd00:244:1::10]:40000 > [fd00:96::80]:80", 0, 0, 0xf8e5_7cb4),
+            ("udp [2001:db8:7::7:1]:1 > [2001:db8:80:1:2:3:4:80]:53", 0x1234_5678, 3, 0x92f0_d607),
+        ];
+        for (text, seed, draw, expected) in cases {
+            assert_eq!(tuple(&parse(text), seed, draw), expected, "{text}");
+        }
+        assert_eq!([random(1, 0), random(1, 1)], [0x08b4_fda8, 0xe9fd_6049]);
+        assert_eq!(random(0xfedc_ba98_7654_3210, 77), 0x041d_546c);
+    }
+
+    #[test]
     fn scale_stays_below_its_bound() {
         assert_eq!(scale(u32::MAX, 3), 2);
         assert_eq!(scale(0, 3), 0);

@@ -161,6 +161,27 @@ fn only_what_nobody_answers_and_nothing_translates_gives_way() {
 }
 
 #[test]
+fn what_another_node_told_of_is_adopted_in_the_middle_alone() {
+    // The original half is lost. A SYN may be another frontend's, and what is over is over.
+    let (text, frontend) = ("tcp 203.0.113.7:1 > 10.244.1.11:8080", tuple(V4.0));
+    let key = tuple(text);
+    let mut half = Flow::zeroed();
+    half.begin(&packet(text, SYN), Exit::STACK, NOW, 1);
+    half.direct(&key, 7, &frontend.destination, frontend.destination_port);
+    let over = half.expires();
+    half.turn(&key, Exit::STACK);
+    for (flags, now, expected) in
+        [(ACK, NOW, true), (SYN, NOW, false), (ACK, over, false), (SYN, over, false)]
+    {
+        let mut table = map();
+        table.entries.insert(key.reverse(), half.clone());
+        let mut work = work(packet(text, flags), now);
+        assert_eq!(adopt(&mut table, &mut work, Exit::pod(9), 2), expected, "{flags} at {now}");
+        assert_eq!(table.entries.contains_key(&key), expected);
+    }
+}
+
+#[test]
 fn what_is_current() {
     let states: [&[(u8, Direction)]; 2] =
         [&[], &[(SYN | ACK, Direction::Reply), (ACK, Direction::Original)]];

@@ -8,6 +8,18 @@ fn address(text: &str) -> Address {
     Address::from(text.parse::<core::net::IpAddr>().unwrap())
 }
 
+/// Bytes are valid as long as those at `fixed` are not changed, whatever is at others.
+fn hold<T: Pod>(bytes: &[u8], fixed: &[usize], is_valid: impl Fn(&T) -> bool) {
+    for at in 0..bytes.len() {
+        for change in [0x01, 0x10, 0x80, 0xff] {
+            let mut changed = bytes.to_vec();
+            changed[at] ^= change;
+            let value = T::read_from(&changed).unwrap();
+            assert_eq!(is_valid(&value), !fixed.contains(&at), "byte {at}, changed by {change:#x}");
+        }
+    }
+}
+
 /// In network byte order, as an option should be. (Other load balancers' option of this type has address
 /// and port the other way round; the two do not talk to each other.)
 #[test]
@@ -20,6 +32,7 @@ fn the_ipv4_option() {
     ];
     assert_eq!(option.as_bytes(), expected);
     assert!(option.is_valid());
+    hold(&expected, &[0, 1], Option4::is_valid);
     assert_eq!(option.sum().0, sum(&expected));
     assert_eq!(Address::v4(option.address.to_ne_bytes()), address("10.0.10.1"));
 }
@@ -36,6 +49,7 @@ fn the_ipv6_destination_option() {
     ];
     assert_eq!(option.as_bytes(), expected);
     assert!(option.is_valid());
+    hold(&expected, &[1, 2, 3], Option6::is_valid);
     assert_eq!(Address::from_words(option.address), address("2001:db8::80"));
 }
 
@@ -62,6 +76,7 @@ fn geneve() {
     ];
     assert_eq!(option.as_bytes(), expected);
     assert!(option.is_valid());
+    hold(&expected, &[0, 1, 2, 3], Geneve4::is_valid);
 
     let option = Geneve6::new(&address("2001:db8::80"), Be16::new(53), wire::UDP);
     let expected = [
@@ -71,6 +86,7 @@ fn geneve() {
     ];
     assert_eq!(option.as_bytes(), expected);
     assert!(option.is_valid());
+    hold(&expected, &[0, 1, 2, 3], Geneve6::is_valid);
 }
 
 #[test]
