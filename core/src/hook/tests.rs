@@ -14,6 +14,7 @@ mod hairpin;
 mod halves;
 mod life;
 mod masquerade;
+mod names;
 mod north_south;
 mod partial;
 mod ports;

@@ -51,6 +51,22 @@ fn with_ttl_of(frame: &Frame, ttl: u8) -> Frame {
     Frame(bytes)
 }
 
+/// Who sends from a pod is not trusted to tell anything: it could answer in a frontend's name.
+#[test]
+fn what_a_pod_wraps_is_left() {
+    every(|pair| {
+        for protocol in ["tcp", "udp"] {
+            let wire = wrapped(pair, protocol);
+            let mut left = wire.clone();
+            let decision = pair.backend.hand("pod 10", &mut left);
+            assert_eq!(decision.verdict(), Verdict::Deliver(11));
+            assert_eq!(left, with_ttl_of(&wire, wire_ttl(&wire) - 1), "{protocol}");
+            let entries = &pair.backend.node.conntrack.entries;
+            assert!(entries.values().all(|half| !half.is_direct() && half.service == 0));
+        }
+    });
+}
+
 /// To a pod that is not here nothing is taken off.
 #[test]
 fn what_passes_by_is_left() {
