@@ -205,6 +205,21 @@ fn fragments_follow_the_first() {
     });
 }
 
+/// Later fragments tell nothing, and are not asked whether the backend is still fit: another node chose it.
+#[test]
+fn a_change_of_the_tables_between_two_fragments() {
+    every(|pair| {
+        for piece in [Piece::First, Piece::Middle, Piece::Last] {
+            let text = pair.lb.family.spell("udp outside:5000 > lb:80");
+            let (wire, _) = pair.balance(&build(&text, 0, Some((piece, 77))));
+            pair.deliver(&wire);
+            pair.backend.node.config.epoch += 1;
+        }
+        assert_eq!(pair.backend.entries(), 2);
+        pair.reply("lb:80", "udp FRONTEND > outside:5000", 0);
+    });
+}
+
 #[test]
 fn a_backend_that_is_its_node() {
     every(|pair| {

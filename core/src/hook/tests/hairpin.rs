@@ -77,4 +77,14 @@ fn a_node_that_is_its_own_backend_sends_nothing_out() {
             ("pod 10: udp client:1 > vip:80", "stack: udp client:1 > node:8080, NEW of 7"),
         ]);
     });
+    // Nor where there would be an address for it to see: nothing could turn the packet round.
+    both(|world| {
+        hairpin(world);
+        world.serve("vip", 7, &["node"]);
+        world.play(&[
+            ("node: udp node:1 > vip:80", "NO_HAIRPIN_ADDRESS"),
+            ("node: udp host:1 > vip:80", "NO_HAIRPIN_ADDRESS"),
+        ]);
+        assert_eq!(world.entries(), 0);
+    });
 }

@@ -76,6 +76,23 @@ fn headers_that_are_cut() {
 }
 
 #[test]
+fn a_length_of_zero_is_for_what_is_longer_than_its_field() {
+    // The frame counts, Ethernet header and all: only segmentation offload makes such.
+    for (length, is_valid) in [(0xffff, false), (0x1_0000, true)] {
+        for (mut frame, parsed) in both(wire::TCP, &tcp(0x50, ACK), ACK) {
+            let field = if frame[12] == 0x08 { 16..18 } else { 18..20 };
+            frame[field].fill(0);
+            frame.resize(length, 0);
+            let read = parse(&Frame(frame));
+            assert_eq!(read.is_ok(), is_valid, "{length} bytes");
+            if is_valid {
+                assert_eq!(read, Ok(Some(parsed)));
+            }
+        }
+    }
+}
+
+#[test]
 fn ports_of_sctp() {
     let header = [&[0x9c, 0x40, 0, 80][..], &[0; 8]].concat();
     for (frame, parsed) in both(wire::SCTP, &header, 0) {

@@ -94,6 +94,23 @@ fn two_frontends_at_one_node() {
     });
 }
 
+/// The node's own address is in front of that one's port then, so it must be one that the node can spare.
+#[test]
+fn two_frontends_at_one_node_and_a_port_that_the_node_needs() {
+    every(|pair| {
+        for port in [1_000, 40_000] {
+            pair.lb.node.reserved.entries.insert(40_000 >> 6, 1 << (40_000 & 63));
+            let client = format!("tcp outside:{port} >");
+            pair.balance(&pair.frame(&format!("{client} lb:80"), SYN));
+            let (wire, _) = pair.balance(&pair.frame(&format!("{client} lb2:80"), SYN));
+            let tuple = wire.checked();
+            assert_eq!(tuple.source, pair.lb.address("node"));
+            assert_ne!(tuple.source_port.get(), port);
+            assert!(tuple.source_port.get() >= pair.lb.node.config.ports_first);
+        }
+    });
+}
+
 /// The first node sees no answers, and yet keeps an open connection for as long as it keeps others.
 #[test]
 fn an_idle_connection_is_kept() {
