@@ -180,6 +180,30 @@ mod tests {
     }
 
     #[test]
+    fn every_part_is_hashed_and_shown() {
+        let texts = [
+            "tcp 10.0.0.1:1 > 10.96.0.1:80",
+            "tcp 10.0.0.2:1 > 10.96.0.1:80",
+            "tcp 10.0.0.1:2 > 10.96.0.1:80",
+            "tcp 10.0.0.1:1 > 10.96.0.2:80",
+            "tcp 10.0.0.1:1 > 10.96.0.1:81",
+            "tcp 10.0.0.1:80 > 10.96.0.1:1",
+            "udp 10.0.0.1:1 > 10.96.0.1:80",
+            "tcp [fd00::1]:1 > [fd00::2]:80",
+        ];
+        let hash = |text| {
+            use core::hash::{BuildHasher, BuildHasherDefault};
+            BuildHasherDefault::<std::hash::DefaultHasher>::default().hash_one(tuple(text))
+        };
+        for (i, text) in texts.iter().enumerate() {
+            assert_eq!(tuple(text).to_string(), *text);
+            for other in &texts[..i] {
+                assert_ne!(hash(text), hash(other), "{text} and {other}");
+            }
+        }
+    }
+
+    #[test]
     fn reverse() {
         let there = tuple("tcp [fd00::1]:1 > [fd00::2]:2");
         assert_eq!(there.reverse(), tuple("tcp [fd00::2]:2 > [fd00::1]:1"));

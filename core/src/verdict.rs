@@ -297,3 +297,89 @@ impl core::fmt::Debug for Decision {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REASON: DropReason = DropReason::TtlExceeded;
+    const VERDICTS: [Verdict; 6] = [
+        Verdict::Pass,
+        Verdict::Drop(REASON),
+        Verdict::Deliver(5),
+        Verdict::Forward(6),
+        Verdict::Reject(REASON),
+        Verdict::Answer,
+    ];
+    const STATUSES: [Status; 5] =
+        [Status::Untracked, Status::New, Status::Established, Status::Reply, Status::Reopened];
+
+    #[test]
+    fn a_decision_keeps_what_it_was_made_of() {
+        for verdict in VERDICTS {
+            for status in STATUSES {
+                let decision = Decision::new(verdict, status, 7, 8);
+                assert_eq!((decision.verdict(), decision.status()), (verdict, status));
+                assert_eq!((decision.service, decision.backend), (7, 8));
+                let is_gone = matches!(verdict, Verdict::Drop(_) | Verdict::Reject(_));
+                assert_eq!(decision.reason(), is_gone.then_some(REASON));
+                assert!(!decision.is_undecided());
+                assert_eq!(Decision::from_words(decision.to_words()), Some(decision));
+            }
+            assert_eq!(
+                Decision::untracked(verdict),
+                Decision::new(verdict, Status::Untracked, 0, 0)
+            );
+        }
+        assert!(Decision::undecided().is_undecided());
+    }
+
+    #[test]
+    fn words_that_no_decision_gives() {
+        for words in [
+            Decision::undecided().to_words(),
+            [PASS, 1, 0, 0, 0],
+            [DROP, 0, 0, 0, 0],
+            [REJECT, 99, 0, 0, 0],
+            [ANSWER, 1, 0, 0, 0],
+            [PASS, 0, 5, 0, 0],
+        ] {
+            assert_eq!(Decision::from_words(words), None, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn each_verdict_has_its_action() {
+        let acted = VERDICTS.map(|verdict| {
+            let decision = Decision::untracked(verdict);
+            decision.act(
+                "pass".to_owned(),
+                "drop".to_owned(),
+                |device| format!("deliver {device}"),
+                |device| format!("forward {device}"),
+                || "back".to_owned(),
+            )
+        });
+        assert_eq!(acted, ["pass", "drop", "deliver 5", "forward 6", "back", "back"]);
+    }
+
+    #[test]
+    fn exits() {
+        for (exit, verdict, device, is_device) in [
+            (Exit::STACK, Verdict::Pass, 0, false),
+            (Exit::pod(5), Verdict::Deliver(5), 5, false),
+            (Exit::device(6), Verdict::Forward(6), 6, true),
+        ] {
+            for own in [exit, exit.of_own()] {
+                assert_eq!(own.verdict(), verdict);
+                assert_eq!((own.device_number(), own.is_device()), (device, is_device));
+                assert_eq!(own.is_hop(), own == exit && exit != Exit::STACK, "{own:?}");
+                // Whose packet it was is not kept.
+                let (kind, number) = own.pack();
+                assert_eq!(Exit::unpack(kind, number), exit);
+                let decision = Decision::leaving(own, Status::Reply, 7, 8);
+                assert_eq!(decision, Decision::new(verdict, Status::Reply, 7, 8));
+            }
+        }
+    }
+}
