@@ -138,6 +138,31 @@ fn as_much_is_quoted_as_fits() {
     });
 }
 
+/// Of a packet that segmentation offload keeps together, and whose length field says zero.
+#[test]
+fn as_much_is_quoted_of_one_that_is_longer_than_its_field() {
+    both(|world: &mut World| {
+        fill(world);
+        for length in [0x1_0000, 0x1_0001, 90_000] {
+            let mut sent = packet(world, "tcp client:1000 > vip:81", 30);
+            sent.0.resize(length, 0x5a);
+            if world.family.v4 {
+                sent.0[16..18].fill(0);
+                super::errors::mend_header(&mut sent.0[14..34]);
+            } else {
+                sent.0[18..20].fill(0);
+            }
+            let mut frame = sent.clone();
+            let verdict = answer(world, &mut frame, Answer::PortUnreachable);
+            assert!(matches!(verdict, Verdict::Reject(_)));
+            let ends = (world.address("vip"), world.address("client"));
+            let about = quoted(world.family, &sent);
+            let expected = error(ends, kind(Answer::PortUnreachable, world.family), &about);
+            assert_eq!(frame, expected, "{length}");
+        }
+    });
+}
+
 #[test]
 fn an_mtu_that_does_not_fit_its_field_is_the_largest_that_does() {
     let mut world = World::new(&V4);

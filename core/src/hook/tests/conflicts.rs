@@ -2,7 +2,11 @@
 
 use super::script::{LOCAL, REMOTE, World, both};
 use crate::drop_reason::DropReason;
+use crate::hook::{Stage, run};
+use crate::parse::parse;
 use crate::seam::Metric;
+use crate::testing::{frame, work};
+use crate::wire::tcp::SYN;
 
 const FIRST: (&str, &str) =
     ("pod 10: tcp client:1 > vip:80 S", "pod 11: tcp client:1 > local:8080, NEW of 7");
@@ -38,6 +42,31 @@ fn two_frontends_one_backend_one_port() {
             ("pod 10: udp client:1 > vip2:80", "pod 11: udp client:1 > local:8080, NEW of 8"),
         ]);
         assert_eq!(world.entries(), 8);
+    });
+}
+
+/// Where another CPU takes the reply tuple between the search for it and the write, the search begins again,
+/// but not for ever.
+#[test]
+fn a_reply_tuple_may_be_lost_twice() {
+    both(|world| {
+        world.serve("vip2", 8, &["local"]);
+        world.play_drawing(&[LOCAL], &[FIRST]);
+        let mut packet = frame(&world.family.spell("tcp client:1 > vip2:80"), SYN);
+        let mut work = work(parse(&packet).unwrap().unwrap(), world.node.host.now);
+        let node = &mut world.node;
+        assert_eq!(run(&mut packet, node, &mut work, Stage::Open), Stage::Reserve);
+        // As the search would have left it, a moment before the first connection was there.
+        let key = work.parsed.tuple;
+        work.half.settle(&key);
+        for races in 1..=2 {
+            assert_eq!(run(&mut packet, node, &mut work, Stage::Commit), Stage::Reserve);
+            assert_eq!(work.races, races);
+        }
+        assert_eq!(run(&mut packet, node, &mut work, Stage::Commit), Stage::Done);
+        assert_eq!(work.decision.reason(), Some(DropReason::ConntrackTupleConflict));
+        assert_eq!(world.entries(), 2);
+        first_goes_on(world);
     });
 }
 

@@ -16,6 +16,7 @@ use crate::drop_reason::DropReason;
 use crate::parse::{Transport, parse};
 use crate::seam::{Metric, option};
 use crate::service::Scope;
+use crate::state::Phase;
 use crate::testing::{Frame, frame_with, tuple, work};
 use crate::verdict::{Exit, Status, Verdict};
 use crate::wire::tcp;
@@ -490,7 +491,11 @@ fn what_is_not_known_goes_on_as_it_is() {
 fn a_connection_that_is_over_is_not_known() {
     both(|world: &mut World| {
         let [passed, _] = pass(world, &CASES[1], 20, 0);
-        world.wait(3_600_000_000_000);
+        // To the nanosecond: two minutes of a datagram's connection, and a second's staleness of the record.
+        let idle = Phase::Datagrams.timeout() + conntrack::REFRESH;
+        world.wait(idle - 1);
+        check(world, &passed, kinds(world.family)[0], 40 + 8, false, &[]);
+        world.wait(1);
         let (from, destination) = ends(&passed.left);
         let sent = error((destination, from), kinds(world.family)[0], &passed.left.0[14..]);
         let mut frame = sent.clone();

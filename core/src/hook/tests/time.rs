@@ -74,6 +74,8 @@ fn a_syn_after_the_end_chooses_anew() {
                 ],
             );
             assert_eq!(world.entries(), 2, "the old connection is gone, both halves");
+            // And nothing that was noted of it is left: this one is not closed.
+            world.play(&[(SYN.0, "netdev: tcp client:1 > remote:8080, ESTABLISHED of 7")]);
         });
     }
 }

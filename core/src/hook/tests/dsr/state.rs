@@ -64,6 +64,43 @@ fn the_backends_node_loses_all() {
     });
 }
 
+/// What of a connection the backend's node takes a told packet for.
+fn status(pair: &mut Pair, frontend: &str, flags: u8) -> Status {
+    let (mut wire, _) =
+        pair.balance(&pair.frame(&format!("tcp outside:40000 > {frontend}"), flags));
+    pair.backend.hand("netdev", &mut wire).status()
+}
+
+#[test]
+fn what_is_told_again_is_the_same_connection() {
+    every(|pair| {
+        assert_eq!(status(pair, "lb:80", SYN), Status::New);
+        assert_eq!(status(pair, "lb:80", SYN), Status::Established);
+        pair.reply("lb:80", BACK, SYN_ACK);
+        assert_eq!(status(pair, "lb:80", SYN), Status::Established);
+        pair.lb = balancer(pair.mode, pair.lb.family);
+        assert_eq!(status(pair, "lb:80", ACK), Status::Established);
+        if pair.mode == Forwarding::DsrIpip {
+            return; // another frontend's has another tuple
+        }
+        // The middle of a connection does not change whose it is; a SYN may.
+        for world in [&mut pair.lb, &mut pair.backend] {
+            world.expose(("lb", 81), Scope::External, 30, &["remote"], |service| {
+                service.forwarding = pair.mode as u8;
+                service.algorithm = Algorithm::Maglev as u8;
+            });
+        }
+        for frontend in ["lb2:80", "lb:81"] {
+            pair.lb.node.conntrack.entries.clear();
+            assert_eq!(status(pair, frontend, ACK), Status::Established);
+            pair.reply("lb:80", BACK, ACK);
+        }
+        pair.lb.node.conntrack.entries.clear();
+        assert_eq!(status(pair, "lb:81", SYN), Status::Reopened);
+        pair.reply("lb:81", BACK, SYN_ACK);
+    });
+}
+
 /// A client that uses its port again for another frontend of the same backend.
 #[test]
 fn a_syn_by_another_frontend() {
