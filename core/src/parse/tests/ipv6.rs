@@ -1,5 +1,6 @@
 use super::build::{behind, chain, changed, ethernet, ipv6, of, of_udp, part_of, tcp, udp, v6_tcp};
 use super::*;
+use crate::parse::{Quick, quick};
 use crate::wire::tcp::{ACK, SYN};
 
 const HOP_BY_HOP: u8 = 0;
@@ -163,4 +164,21 @@ fn protocols() {
         let expected = Ok(Some(of(v6_tcp(0), protocol, Transport::Other)));
         assert_eq!(parse(&Frame(frame)), expected, "{protocol}");
     }
+}
+
+#[test]
+fn what_is_not_plain_is_left_to_the_parser_that_judges() {
+    // Which refuses mapped addresses, and knows how long a packet is that has no length.
+    let plain = ethernet(0x86dd, &ipv6(wire::TCP, &tcp(0x50, SYN)));
+    assert!(matches!(quick(&Frame(plain.clone())), Quick::Plain(_)));
+    let mapped = crate::address::Address::v4([10, 0, 0, 1]).octets();
+    for place in [22..38, 38..54] {
+        let mut frame = plain.clone();
+        frame[place].copy_from_slice(&mapped);
+        assert!(matches!(quick(&Frame(frame)), Quick::Other));
+    }
+    let mut long = plain;
+    long[18..20].fill(0);
+    long.resize(70_000, 0);
+    assert!(matches!(quick(&Frame(long)), Quick::Other));
 }

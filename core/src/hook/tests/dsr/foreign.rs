@@ -1,6 +1,7 @@
 //! What looks wrapped and is not ours, or not whole.
 
 use super::*;
+use crate::fragment::Ports;
 
 /// What the first node sends, of a SYN or a datagram.
 fn wrapped(pair: &mut Pair, protocol: &str) -> Frame {
@@ -64,6 +65,83 @@ fn what_a_pod_wraps_is_left() {
             let entries = &pair.backend.node.conntrack.entries;
             assert!(entries.values().all(|half| !half.is_direct() && half.service == 0));
         }
+    });
+}
+
+/// A byte here and there makes it something else, which is nobody's business here.
+#[test]
+fn what_is_wrapped_in_another_way_is_left() {
+    every(|pair| {
+        let v4 = pair.lb.family.v4;
+        let (l4, geneve) = if v4 { (34, 42) } else { (54, 62) };
+        let changes: &[(&str, usize, u8)] = match (pair.mode, v4) {
+            (Forwarding::DsrOption, true) => &[("another option", 34, 0x9b)],
+            (Forwarding::DsrOption, false) => &[("hop-by-hop options", 20, 0)],
+            (Forwarding::DsrIpip, true) => &[("GRE", 23, 47), ("the first fragment", 20, 0x20)],
+            (Forwarding::DsrIpip, false) => &[("GRE", 20, 47)],
+            _ => &[
+                ("another port", l4 + 3, 0xc2),
+                ("another version", geneve, 0x80),
+                ("no frame in it", geneve + 2, 0),
+                ("another network", geneve + 6, 1),
+                ("another class", geneve + 8, 1),
+            ],
+        };
+        for (what, at, byte) in changes {
+            let mut pair = Pair::new(pair.mode, pair.lb.family);
+            let mut wire = wrapped(&mut pair, "udp");
+            assert_ne!(wire.0[*at], *byte, "{what}");
+            wire.0[*at] = *byte;
+            let ttl = wire_ttl(&wire);
+            let wire = with_ttl_of(&wire, ttl);
+            assert_eq!(pair.deliver(&wire), with_ttl_of(&wire, ttl - 1), "{what}");
+        }
+    });
+}
+
+/// A later fragment has no ports, by which a tunnel's backend is found. One that comes before its first, or long
+/// after it, goes nowhere, unless it is for no frontend and so another's.
+#[test]
+fn a_later_fragment_in_a_tunnel_without_its_first() {
+    every(|pair| {
+        if pair.mode != Forwarding::DsrIpip {
+            return;
+        }
+        for frontend in ["lb:80", "node:30080"] {
+            let mut pair = Pair::new(pair.mode, pair.lb.family);
+            let text = pair.lb.family.spell(&format!("udp outside:5000 > {frontend}"));
+            let (first, _) = pair.balance(&build(&text, 0, Some((Piece::First, 77))));
+            let (later, _) = pair.balance(&build(&text, 0, Some((Piece::Last, 77))));
+            let lost = Verdict::Drop(DropReason::FragmentNotFound);
+            assert_eq!(pair.backend.hand("netdev", &mut later.clone()).verdict(), lost);
+            pair.deliver(&first);
+            pair.backend.wait(Ports::TIMEOUT - 1);
+            assert!(pair.deliver(&later).0.len() < later.0.len());
+            pair.backend.wait(1);
+            assert_eq!(pair.backend.hand("netdev", &mut later.clone()).verdict(), lost);
+        }
+        let text = pair.lb.family.spell("udp outside:5000 > lb:80");
+        pair.balance(&build(&text, 0, Some((Piece::First, 77))));
+        let (later, _) = pair.balance(&build(&text, 0, Some((Piece::Last, 77))));
+        let lb = pair.backend.address("lb");
+        pair.backend.node.services.entries.retain(|key, _| key.address != lb);
+        assert_eq!(pair.deliver(&later), with_ttl_of(&later, wire_ttl(&later) - 1));
+    });
+}
+
+/// A tunnel of this node's, with a frame in it that is not of the family that it says.
+#[test]
+fn what_is_within_must_be_of_the_same_family() {
+    every(|pair| {
+        if pair.mode != Forwarding::DsrGeneve {
+            return;
+        }
+        let mut wire = wrapped(pair, "udp");
+        let ethertype = 14 + pair.overhead() - 2;
+        assert!(matches!(wire.0[ethertype..][..2], [0x08, 0x00] | [0x86, 0xdd]));
+        wire.0[ethertype] ^= 0x40;
+        let decision = pair.backend.hand("netdev", &mut wire);
+        assert_eq!(decision.verdict(), Verdict::Drop(DropReason::InvalidPacket));
     });
 }
 

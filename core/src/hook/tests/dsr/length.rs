@@ -220,3 +220,19 @@ proptest! {
         prop_assert_eq!(pair.deliver(&wire), make("remote:8080", 62));
     }
 }
+
+/// What a link fills a frame up with is none of the packet's length.
+#[test]
+fn padding_does_not_count() {
+    every(|pair| {
+        let mut sent = pair.frame("udp outside:40000 > lb:80", 0);
+        pair.lb.node.config.mtu = (sent.0.len() - 14 + pair.overhead()) as u32;
+        sent.0.extend([0; 20]);
+        pair.balance(&sent);
+        pair.lb.node.config.mtu -= 1;
+        assert!(matches!(
+            pair.lb.hand("netdev", &mut sent).verdict(),
+            Verdict::Drop(_) | Verdict::Reject(_)
+        ));
+    });
+}
