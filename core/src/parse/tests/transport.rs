@@ -69,7 +69,12 @@ fn headers_that_are_cut() {
                 // What lies behind the packet in the frame is none of it.
                 let padded = [frame.as_slice(), &header[length..], &[0; 20]].concat();
                 assert_eq!(parse(&Frame(frame)), INVALID, "{protocol} cut at {length}");
+                let mut first = padded.clone();
                 assert_eq!(parse(&Frame(padded)), INVALID, "{protocol} cut at {length}, padded");
+                if first[12] == 0x08 {
+                    first[20] = 0x20; // more fragments
+                    assert_eq!(parse(&Frame(first)), INVALID, "{protocol} cut at {length}, first");
+                }
             }
         }
     }
@@ -138,7 +143,9 @@ fn messages_of_icmp() {
                     ipv6(protocol, &message[..length])
                 };
                 let cut = ethernet(if v4 { 0x0800 } else { 0x86dd }, &cut);
+                let padded = [&cut[..], &message[length..]].concat();
                 assert_eq!(parse(&Frame(cut)), INVALID, "type {kind} cut at {length}");
+                assert_eq!(parse(&Frame(padded)), INVALID, "type {kind} cut at {length}, padded");
             }
         }
     }

@@ -101,6 +101,22 @@ fn what_is_told_again_is_the_same_connection() {
     });
 }
 
+/// Whether its backend is still fit is for the node to ask that chose it.
+#[test]
+fn a_datagram_that_tells_nothing_is_of_the_connection_that_has_its_tuple() {
+    every(|pair| {
+        if pair.mode == Forwarding::DsrIpip {
+            return; // what comes without the tunnel has another tuple
+        }
+        pair.request("lb:80", "udp outside:40000 > FRONTEND", 0);
+        pair.backend.node.config.epoch += 1;
+        let mut bare = pair.frame("udp outside:40000 > remote:8080", 0);
+        let decision = pair.backend.hand("netdev", &mut bare);
+        assert_eq!(decision.status(), Status::Established);
+        pair.reply("lb:80", "udp FRONTEND > outside:40000", 0);
+    });
+}
+
 /// A client that uses its port again for another frontend of the same backend.
 #[test]
 fn a_syn_by_another_frontend() {
