@@ -137,7 +137,8 @@ fn halves_are_compared_with_what_packets_have_changed_in_them() {
 #[test]
 fn only_what_nobody_answers_and_nothing_translates_gives_way() {
     let key = tuple(V4.0);
-    let plain = |change: fn(&mut Flow, &Tuple)| {
+    type Change = fn(&mut Flow, &Tuple);
+    let plain = |change: Change| {
         let mut half = Flow::zeroed();
         half.begin(&packet(V4.0, SYN), Exit::STACK, NOW, 1);
         half.settle(&key);
@@ -145,7 +146,7 @@ fn only_what_nobody_answers_and_nothing_translates_gives_way() {
         half
     };
     assert!(plain(|_, _| {}).yields());
-    let others: [(&str, fn(&mut Flow, &Tuple)); 5] = [
+    let others: [(&str, Change); 5] = [
         ("a service's", |half, _| half.service = 7),
         ("answered", |half, _| half.update(State::ANSWERED_ELSEWHERE, NOW)),
         ("the answers'", |half, key| half.turn(key, Exit::STACK)),
