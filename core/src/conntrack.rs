@@ -305,6 +305,10 @@ pub fn open<T: Table<Tuple, Flow>>(table: &mut T, work: &mut Work) -> Result<Ope
     let key = &parsed.tuple;
     let exit = half.exit();
     *twin_key = half.twin_key(key);
+    if twin_key == key {
+        // From an address and port to the same: one half is both.
+        return table.insert(key, half, Put::Any).map(|()| Opened::Here);
+    }
     half.turn(key, arrival.back);
     let claimed = claim(table, twin_key, half, parsed, arrival.now);
     half.turn(twin_key, exit);

@@ -322,3 +322,17 @@ fn open_where_there_is_no_room() {
         assert_eq!(table.entries.len(), 0);
     }
 }
+
+#[test]
+fn a_connection_with_itself_has_one_half() {
+    let text = "tcp 10.244.1.10:1 > 10.244.1.10:1";
+    let mut table = map();
+    for room in [1, 1000] {
+        table.room = room;
+        let mut work = work(packet(text, SYN), NOW);
+        work.half.begin(&packet(text, SYN), Exit::STACK, NOW, 1);
+        let half = work.half.clone();
+        assert_eq!(open(&mut table, &mut work), Ok(Opened::Here), "{room}");
+        assert_eq!((table.entries.len(), &table.entries[&tuple(text)]), (1, &half));
+    }
+}
