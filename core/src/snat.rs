@@ -50,7 +50,7 @@ pub fn reserve<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<Search, D
             if came_round(node, work) {
                 return Ok(Search::CameRound);
             }
-            if work.half.is_direct() {
+            if work.half.is_direct() || is_echo_reply(work) {
                 return Err(DropReason::ConntrackTupleConflict);
             }
             if share(node, work)? && may_keep(node, work, port) {
@@ -146,6 +146,13 @@ fn is_ours<M: Maps>(node: &Node<M>, work: &Work) -> bool {
 fn changes_port(work: &Work) -> bool {
     let (to, key) = (&work.half.to, &work.parsed.tuple);
     to.source_port != key.source_port || to.destination_port != key.destination_port
+}
+
+/// Whether the opener's own port cannot change, as it has none: the identifier is the asker's.
+#[inline(always)]
+fn is_echo_reply(work: &Work) -> bool {
+    matches!(work.parsed.transport, Transport::Echo)
+        && work.parsed.tuple.destination_port.get() != 0
 }
 
 /// Whether the opener's own port may stay in front of the node's address. An echo's identifier may, and

@@ -41,6 +41,18 @@ fn masqueraded_its_identifier_stays_where_it_can() {
 }
 
 #[test]
+fn masqueraded_a_reply_that_nobody_asked_for_keeps_the_asker_s_identifier() {
+    both(|world| {
+        masquerade(world);
+        world.play(&[
+            ("pod 10: echo client:0 > far:7", "netdev: echo node:0 > far:7, NEW"),
+            ("pod 11: echo local:0 > far:7", "CT_TUPLE_CONFLICT"),
+            ("pod 11: echo local:0 > far:8", "netdev: echo node:0 > far:8, NEW"),
+        ]);
+    });
+}
+
+#[test]
 fn an_identifier_of_zero_is_one_like_any_other() {
     both(|world| {
         masquerade(world);

@@ -626,7 +626,7 @@ impl Model {
             let keeps = self.may_keep(item, aim)
                 && self.free(seen, item, aim, item.five.source.1) == Free::Sure;
             let silent = |reason| Refusal::silent(reason);
-            if aim.direct && !keeps {
+            if (aim.direct || is_echo_reply(item)) && !keeps {
                 refusals.ways.push(silent(DropReason::ConntrackTupleConflict));
             }
             if item.five.protocol == SCTP && !keeps {
@@ -743,7 +743,7 @@ impl Model {
         if keep && free == Free::Sure {
             return Err(format!("port {own} was changed for no reason (U-1)"));
         }
-        if aim.direct || item.five.protocol == SCTP {
+        if aim.direct || item.five.protocol == SCTP || is_echo_reply(item) {
             return Err("a port changed that cannot".into());
         }
         if aim.way != Way::Snat && !is_shared {
@@ -886,4 +886,9 @@ impl Model {
         self.unremembered(&item.five, refusals.service);
         self.passed(seen, item)
     }
+}
+
+/// Whether a packet has no identifier of its own sender's to change, but the asker's.
+fn is_echo_reply(item: &Item) -> bool {
+    item.view.kind == Kind::Echo(false) && item.five.destination.1 != 0
 }
