@@ -170,7 +170,7 @@ busybox mount -t cgroup2 cgroup2 /sys/fs/cgroup
 for module in \$(busybox cat /modules/order); do busybox insmod \$module; done
 busybox ip link set lo up
 cd /tmp
-load_all && twinpath verify --cases $packets 2>errors
+load_all && twinpath verify --oracle twin --cases $packets 2>errors
 status=\$?
 busybox cat errors 2>/dev/null
 echo "guest: ended with \$status after \$(busybox cut -d' ' -f1 /proc/uptime) s"

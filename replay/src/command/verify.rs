@@ -17,20 +17,25 @@ use crate::verify::{self, SCRIPT, Scenario, Twin};
 use crate::worlds::Kind;
 
 mod checks;
+mod netfilter;
 mod random;
 mod scenario;
 
-use checks::{Checks, End, grouped};
-use random::{Ask, broken};
+use checks::Checks;
+use random::Ask;
 
 const EXAMPLES: &str = "\
 Examples:
   twinpath verify
-      Random scripts through the simulator and the programs in this kernel, 200,000 packets of them;
-      the first that differs is made as small as it will go, and saved with its packets.
+      Every oracle that this machine can ask: 200,000 packets of random scripts through the simulator and the
+      programs in this kernel, judged by a reference of what is owed, and kube-proxy's rules in namespaces.
+      The first script that goes wrong is made as small as it will go, and saved with its packets.
+
+  twinpath verify --oracle twin --cases 1000000 --seed 7 --junit-file verify.xml
+      A long run for CI, of one oracle, which must be there.
 
   twinpath verify failures/twin-00000000000004d2
-      A saved script once more.
+      A failure once more.
 
   twinpath verify fixtures/scenarios/nodeport-remote-snat.yaml -v
       A scenario of a whole cluster in every world that this machine has: every packet at every place.
@@ -52,21 +57,29 @@ pub const LIMITS: Limits = Limits {
     eviction: Eviction::KERNEL,
 };
 
-/// Run scripts through the simulator and the kernel's programs and compare after every packet
+/// Ask oracles whether the datapath does what it should
 ///
-/// A script is packets, waits, changes of services and evictions on one node. Compared are the decision,
-/// every byte of the packet, every entry that the datapath writes, and the counters. Needs root and the
-/// programs.
+/// A script is packets, waits, changes of services, evictions and failing writes on one node. The twin runs it
+/// in the simulator and through the programs in this kernel (root), and compares the decision, every byte,
+/// every entry that the datapath writes, and the counters. The spec judges every packet of it by a reference
+/// that was written apart from the datapath.
+///
+/// Netfilter gets the same connections by kube-proxy's rules for iptables and nftables, in namespaces (root);
+/// what differs must be one of the deviations that are listed.
 ///
 /// A scenario is a YAML file with a cluster, clients outside it, and packets. Compared are its expectations,
 /// every packet at every place that a world can see, and every conntrack entry at the end.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Arguments {
-    /// Scenarios, saved scripts, or folders that failures left behind; without any, random scripts are run
+    /// Scenarios, saved scripts, folders that failures left behind, or captures, whose connections are sent
+    /// through netfilter, too; without any, random scripts and rows are run
     #[arg(value_name = "SCENARIO")]
     scenarios: Vec<PathBuf>,
-    /// Run scenarios in this world alone, beside the simulator; otherwise in every one that there is here
+    /// Ask this oracle alone; otherwise every one that this machine can ask
+    #[arg(long, value_name = "ORACLE", value_enum)]
+    oracle: Option<Oracle>,
+    /// Look at this world alone; otherwise at every one that there is here
     #[arg(long, value_name = "WORLD", value_enum)]
     world: Option<Kind>,
     /// Packets to compare at least, in random scripts
@@ -100,44 +113,111 @@ pub fn run(arguments: &Arguments) -> Result<Ending, Failure> {
     checks.finish(arguments.seed)
 }
 
-fn all(arguments: &Arguments, checks: &mut Checks) -> Result<(), Failure> {
-    if arguments.scenarios.is_empty() {
-        let ask = Ask {
-            packets: arguments.cases,
-            seed: arguments.seed,
-            save: &arguments.save,
-            verbose: arguments.verbose,
-        };
-        let twin = ("twin", "test-run");
-        checks.run(twin, "random scripts", true, || random::twin(&ask, false))?;
-        let ask = Ask { packets: ask.packets / 4, ..ask };
-        return checks.run(twin, "random scripts, small tables", true, || random::twin(&ask, true));
+/// What says whether the datapath does what it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Oracle {
+    /// The simulator and the programs in this kernel agree, bit by bit
+    Twin,
+    /// Every packet is treated as a reference of what a service load balancer owes allows
+    Spec,
+    /// Linux netfilter with kube-proxy's rules does the same, but for the deviations that are listed
+    Netfilter,
+    /// All of them, and none may be left out
+    All,
+}
+
+impl Arguments {
+    /// Whether an oracle is to be asked; and whether it has to be there.
+    fn asks(&self, oracle: Oracle) -> (bool, bool) {
+        match self.oracle {
+            None => (true, false),
+            Some(Oracle::All) => (true, true),
+            Some(named) => (named == oracle, true),
+        }
     }
-    let (scripts, scenarios) = sort(&arguments.scenarios)?;
+
+    /// The worlds among those that an oracle knows that are to be looked at.
+    fn worlds(&self, known: &[Kind]) -> Vec<Kind> {
+        known.iter().copied().filter(|kind| self.world.is_none_or(|only| only == *kind)).collect()
+    }
+}
+
+fn all(arguments: &Arguments, checks: &mut Checks) -> Result<(), Failure> {
+    let Inputs { scripts, scenarios, captures } = sort(&arguments.scenarios)?;
     for (name, script) in &scripts {
-        checks.run(("twin", "test-run"), name, true, || saved(script))?;
+        saved(checks, name, script, arguments)?;
     }
     for (name, found) in &scenarios {
         scenario::run(checks, (name, found), arguments)?;
     }
+    if !captures.is_empty() {
+        netfilter::captures(checks, &captures, arguments)?;
+    }
+    if !arguments.scenarios.is_empty() {
+        return Ok(());
+    }
+    let (twin, must) = arguments.asks(Oracle::Twin);
+    for kind in arguments.worlds(&[Kind::TestRun]).into_iter().filter(|_| twin) {
+        let ask = Ask { seed: arguments.seed, packets: arguments.cases, ..arguments.ask() };
+        let place = ("twin", kind.name());
+        checks.run(place, "random scripts", must, || random::twin(&ask, false))?;
+        let ask = Ask { packets: ask.packets / 4, ..ask };
+        checks.run(place, "random scripts, small tables", must, || random::twin(&ask, true))?;
+    }
+    let (spec, must) = arguments.asks(Oracle::Spec);
+    for kind in arguments.worlds(&[Kind::Sim, Kind::TestRun]).into_iter().filter(|_| spec) {
+        let ask = arguments.ask();
+        checks.run(("spec", kind.name()), "random scripts", must, || random::spec(&ask, kind))?;
+    }
+    let (netfilter, must) = arguments.asks(Oracle::Netfilter);
+    if netfilter && !arguments.worlds(&[Kind::Sim]).is_empty() {
+        netfilter::rows(checks, must, arguments)?;
+    }
     Ok(())
 }
 
-/// Runs a saved script.
-fn saved(script: &Scenario) -> Result<End, Failure> {
-    let (mut twin, _pinned) = engines(script.setup.small)?;
-    Ok(match twin.run(script).map_err(broken)? {
-        Some(difference) => End::Failed(vec![difference.to_string()], None),
-        None if twin.packets == 0 => End::Skipped("it has no packet that both can be given".into()),
-        None => End::Passed(format!("{} packets", grouped(twin.packets))),
-    })
+impl Arguments {
+    fn ask(&self) -> Ask<'_> {
+        Ask { packets: self.cases, seed: self.seed, save: &self.save, verbose: self.verbose }
+    }
+}
+
+/// Runs a saved script, by both oracles that know such, unless one was named.
+fn saved(
+    checks: &mut Checks,
+    name: &str,
+    script: &Scenario,
+    arguments: &Arguments,
+) -> Result<(), Failure> {
+    let (twin, must) = arguments.asks(Oracle::Twin);
+    for kind in arguments.worlds(&[Kind::TestRun]).into_iter().filter(|_| twin) {
+        let check = || {
+            let (mut twin, _pinned) = engines(script.setup.small)?;
+            random::again(&mut twin, script)
+        };
+        checks.run(("twin", kind.name()), name, must, check)?;
+    }
+    let (spec, must) = arguments.asks(Oracle::Spec);
+    for kind in arguments.worlds(&[Kind::Sim, Kind::TestRun]).into_iter().filter(|_| spec) {
+        let check = || random::in_world(kind, random::Again(script));
+        checks.run(("spec", kind.name()), name, must, check)?;
+    }
+    Ok(())
 }
 
 type Files<T> = Vec<(String, T)>;
 
-/// Reads all files. What begins with a brace is a script, since scripts are saved as JSON.
-fn sort(paths: &[PathBuf]) -> Result<(Files<Scenario>, Files<crate::scenario::Scenario>), Failure> {
-    let (mut scripts, mut scenarios) = (Vec::new(), Vec::new());
+/// What was given to be run.
+#[derive(Default)]
+struct Inputs {
+    scripts: Files<Scenario>,
+    scenarios: Files<crate::scenario::Scenario>,
+    captures: Vec<PathBuf>,
+}
+
+/// Reads all files but captures. What begins with a brace is a script, since scripts are saved as JSON.
+fn sort(paths: &[PathBuf]) -> Result<Inputs, Failure> {
+    let mut inputs = Inputs::default();
     for path in paths {
         // The folder that a failure left behind.
         let path = &match (path.join(SCRIPT), path.join(COPY)) {
@@ -146,18 +226,23 @@ fn sort(paths: &[PathBuf]) -> Result<(Files<Scenario>, Files<crate::scenario::Sc
             _ => path.clone(),
         };
         let name = path.display().to_string();
+        let kind = path.extension().and_then(|kind| kind.to_str());
+        if matches!(kind, Some("pcap" | "pcapng" | "cap")) {
+            inputs.captures.push(path.clone());
+            continue;
+        }
         let text =
             std::fs::read(path).map_err(|error| Failure::Usage(format!("{name}: {error}")))?;
         if text.trim_ascii_start().first() == Some(&b'{') {
             let script = Scenario::read(path).map_err(|error| Failure::Usage(error.to_string()))?;
-            scripts.push((name, script));
+            inputs.scripts.push((name, script));
         } else {
             let scenario = crate::scenario::Scenario::read(path)
                 .map_err(|error| Failure::Usage(error.to_string()))?;
-            scenarios.push((name, scenario));
+            inputs.scenarios.push((name, scenario));
         }
     }
-    Ok((scripts, scenarios))
+    Ok(inputs)
 }
 
 /// The engines, with tables that evict or not. For the former this thread stays on its CPU.

@@ -102,8 +102,8 @@ pub struct Side<'a> {
     at_server: Option<View>,
     at_client: Option<View>,
     identification: u16,
-    /// How many packets were sent.
-    pub packets: usize,
+    /// The packets that were sent, with link headers.
+    pub sent: Vec<Vec<u8>>,
     /// Where the last step's packets were seen, and as what.
     pub seen: Vec<(Place, Vec<u8>)>,
 }
@@ -119,7 +119,7 @@ impl<'a> Side<'a> {
             at_server: None,
             at_client: None,
             identification: ends.0.port(),
-            packets: 0,
+            sent: Vec::new(),
             seen: Vec::new(),
         }
     }
@@ -182,7 +182,7 @@ impl<'a> Side<'a> {
         let mut ends = Vec::new();
         self.seen.clear();
         for frame in frames {
-            self.packets += 1;
+            self.sent.push(frame.bytes.clone());
             let trace = self.world.send_from(sender, &frame)?;
             // What a node sends is shown by some worlds before anything has happened to it.
             let arrived = matches!(trace.fate, Some(Fate::Arrived(_)));

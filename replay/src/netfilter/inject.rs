@@ -156,7 +156,7 @@ fn compare(
             }
         }
     }
-    report.packets += side.packets;
+    report.packets += side.sent.len();
     Ok(())
 }
 

@@ -47,6 +47,8 @@ pub struct Report {
     pub accepted: BTreeMap<u32, usize>,
     /// What differs and should not, each a text of some lines.
     pub failures: Vec<String>,
+    /// The packets that were sent to twinpath on the connections of failures.
+    pub sent: Vec<Vec<u8>>,
     /// Deviations that no row has met.
     pub unused: Vec<(u32, &'static str)>,
 }
@@ -380,7 +382,8 @@ impl Run<'_> {
                 break;
             }
         }
-        self.report.packets += twin.packets;
+        self.report.packets += twin.sent.len();
+        let sent = std::mem::take(&mut twin.sent);
         self.seen = [twin.server(), netfilter.server()].map(|ends| ends.map(|(client, _)| client));
         let mut fine = true;
         for (number, difference, text) in differences {
@@ -390,6 +393,9 @@ impl Run<'_> {
             if !fine {
                 break; // what follows from it says nothing new
             }
+        }
+        if !fine {
+            self.report.sent.extend(sent);
         }
         Ok(opened.filter(|_| fine))
     }

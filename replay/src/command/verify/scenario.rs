@@ -8,6 +8,7 @@ use twinpath_core::tuple::Tuple;
 use twinpath_sim::world::{World, WorldError};
 
 use super::checks::{Checks, End, grouped};
+use super::random::unwritable;
 use super::{Arguments, print};
 use crate::failure::Failure;
 use crate::scenario::{Detail, Report, Scenario, run as run_in, world};
@@ -53,11 +54,8 @@ pub(super) fn run(
                 });
             }
             let found = Found { name, kind, seen, report, tables: [&tables, &other] };
-            let folder = found.save(&arguments.save, &problems).map_err(|cause| Failure::File {
-                name: arguments.save.display().to_string(),
-                cause,
-                advice: "give --save a folder that can be written",
-            })?;
+            let save = &arguments.save;
+            let folder = found.save(save, &problems).map_err(|cause| unwritable(save, cause))?;
             Ok(End::Failed(problems, Some(folder)))
         })?;
     }
