@@ -68,6 +68,17 @@ install_components() {
     for component in rustfmt clippy; do
         cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1 || rustup component add "$component" || return 1
     done
+    # Optional: what has no nightly, or cannot have miri, does without.
+    has_miri || rustup component add --toolchain nightly miri rust-src || true
+}
+
+# Whether a nightly has miri, and builds its standard library for both machines of core/miri.sh.
+has_miri() {
+    local target
+    [ -e "$(rustc +nightly --print sysroot 2>/dev/null)/lib/rustlib/src/rust/library/Cargo.lock" ] || return 1
+    for target in x86_64 s390x; do
+        cargo +nightly miri setup --target "$target-unknown-linux-gnu" </dev/null >/dev/null 2>&1 || return 1
+    done
 }
 
 documentation() {
@@ -106,6 +117,11 @@ fi
 step "lints" cargo clippy --locked --all-targets --quiet -- -D warnings
 step "docs" documentation
 step "tests" cargo test --locked
+if has_miri; then
+    step "miri" core/miri.sh
+else
+    skip "miri" "optional, and absent here (rustup component add --toolchain nightly miri rust-src)"
+fi
 step "mutants apply" fixtures/mutants/run.sh --check
 step "readme" readme_command
 step "kernels" kernels

@@ -83,6 +83,13 @@ pub enum ScenarioError {
     Form(String, String),
 }
 
+impl ScenarioError {
+    /// In one line, whatever names it quotes from the file.
+    fn form(name: &str, what: &str) -> Self {
+        Self::Form(name.to_owned(), what.replace(['\n', '\r'], " "))
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct File {
@@ -220,7 +227,7 @@ impl Scenario {
         text: &str,
         dump: impl Fn(&str) -> (String, io::Result<Vec<u8>>),
     ) -> Result<Self, ScenarioError> {
-        let form = |what: String| ScenarioError::Form(name.to_owned(), what);
+        let form = |what: String| ScenarioError::form(name, &what);
         let file: File = serde_saphyr::from_str(text).map_err(|error| {
             let error = error.to_string();
             form(format!("not a scenario: {}", error.lines().next().unwrap_or_default()))
@@ -328,7 +335,7 @@ impl Scenario {
 
 /// Adds or replaces objects; the state of the cluster with them.
 fn merge(name: &str, objects: &mut Objects, text: &str) -> Result<State, ScenarioError> {
-    let form = |what: String| ScenarioError::Form(name.to_owned(), what);
+    let form = |what: String| ScenarioError::form(name, &what);
     if !text.trim().is_empty() {
         let more = read("objects", text.as_bytes()).map_err(|error| form(error.to_string()))?;
         objects.merge(more);
