@@ -39,7 +39,8 @@ pod! {
         pub source: Be16,
         /// Destination port.
         pub destination: Be16,
-        pad: [u8; 4],
+        tracked: u8,
+        pad: [u8; 3],
     }
 }
 
@@ -48,10 +49,17 @@ impl Ports {
     /// (`net.ipv4.ipfrag_time`), after which the identification may mean another datagram.
     pub const TIMEOUT: Nanos = 30_000_000_000;
 
-    /// The ports of a datagram whose first fragment comes now.
+    /// The ports of a datagram whose first fragment comes now. `tracked` says whether it is of a
+    /// connection: those of a protocol without ports, and ICMP but echoes, are not, nor is what follows them.
     #[inline(always)]
-    pub const fn new(source: Be16, destination: Be16, now: Nanos) -> Self {
-        Self { seen: now, source, destination, pad: [0; 4] }
+    pub const fn new(source: Be16, destination: Be16, now: Nanos, tracked: bool) -> Self {
+        Self { seen: now, source, destination, tracked: tracked as u8, pad: [0; 3] }
+    }
+
+    /// Whether the datagram is of a connection.
+    #[inline(always)]
+    pub const fn is_tracked(&self) -> bool {
+        self.tracked != 0
     }
 
     /// Whether a fragment that comes now may still belong to it.
@@ -67,7 +75,7 @@ mod tests {
 
     #[test]
     fn for_half_a_minute() {
-        let ports = Ports::new(Be16::new(1), Be16::new(2), 7);
+        let ports = Ports::new(Be16::new(1), Be16::new(2), 7, true);
         assert!(ports.is_current(7));
         assert!(ports.is_current(6 + Ports::TIMEOUT));
         assert!(!ports.is_current(7 + Ports::TIMEOUT));

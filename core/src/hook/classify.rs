@@ -83,13 +83,16 @@ pub(super) fn parse_again<P: Packet>(packet: &P, work: &mut Work) -> Result<bool
 /// fragments behind it will be dropped, and the datagram comes again.
 #[inline(never)]
 fn remember<M: Maps>(node: &mut Node<M>, work: &Work) -> bool {
-    let tuple = &work.parsed.tuple;
+    let Parsed { tuple, transport, .. } = &work.parsed;
     let datagram = Datagram::new(tuple.source, tuple.destination, work.parsed.id, tuple.protocol);
-    let ports = Ports::new(tuple.source_port, tuple.destination_port, work.arrival.now);
+    let tracked =
+        matches!(transport, Transport::Tcp | Transport::Udp | Transport::Sctp | Transport::Echo);
+    let (source, destination) = (tuple.source_port, tuple.destination_port);
+    let ports = Ports::new(source, destination, work.arrival.now, tracked);
     node.fragments.insert(&datagram, &ports, Put::Any).is_ok()
 }
 
-/// Gives a later fragment the ports of the first one. One that comes before it cannot be told apart
+/// Gives a later fragment the ports of the first one; whether it is of a connection. One that comes before it cannot be told apart
 /// from one of another connection, and goes nowhere: never to a wrong backend. To the node itself it
 /// may go, since a frontend's datagram is not completed there.
 #[inline(never)]
@@ -100,7 +103,7 @@ fn follow<M: Maps>(node: &Node<M>, work: &mut Work) -> Result<bool, DropReason> 
         && ports.is_current(work.arrival.now)
     {
         (tuple.source_port, tuple.destination_port) = (ports.source, ports.destination);
-        return Ok(true);
+        return Ok(ports.is_tracked());
     }
     match node.endpoints.get(&tuple.destination) {
         Some(endpoint) if endpoint.is_here() && endpoint.device == 0 => Ok(false),

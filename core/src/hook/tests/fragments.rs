@@ -1,9 +1,10 @@
 //! Datagrams in fragments, whose ports only the first one has.
 
-use super::script::{LOCAL, REMOTE, SECOND, World, both};
+use super::script::{LOCAL, Piece, REMOTE, SECOND, World, both, build, with_ttl};
 use crate::drop_reason::DropReason;
-use crate::seam::Metric;
+use crate::seam::{Metric, option};
 use crate::service::Scope;
+use crate::verdict::{Decision, Verdict};
 
 const LOST: &str = "FIRST_LOGICAL_DATAGRAM_FRAGMENT_NOT_FOUND";
 
@@ -208,6 +209,25 @@ fn a_first_one_too_short_for_its_header() {
         let reason = DropReason::InvalidTransportHeader;
         assert_eq!(world.hand("pod 10", &mut frame).reason(), Some(reason));
         assert!(world.node.fragments.entries.is_empty());
+    });
+}
+
+#[test]
+fn of_what_has_no_connection() {
+    // RFC 2784, whose packets have no ports: all of them leave as they came, masqueraded or not.
+    both(|world| {
+        world.node.config.options |= option::MASQUERADE;
+        for piece in [Piece::First, Piece::Middle, Piece::Last] {
+            let text = world.family.spell("udp client:1 > far:2");
+            let mut sent = build(&text, 0, Some((piece, 7)));
+            sent.0[if world.family.v4 { 23 } else { 54 }] = 47;
+            let mut left = with_ttl(&sent, 64);
+            let sent = left.clone();
+            let decision = world.hand("pod 10", &mut left);
+            assert_eq!(decision, Decision::untracked(Verdict::Pass));
+            assert_eq!(left, sent);
+        }
+        assert_eq!(world.entries(), 0);
     });
 }
 
