@@ -52,6 +52,12 @@ impl Affinity {
         if now < until { Some(self.backend.get()) } else { None }
     }
 
+    /// Whether it is this backend.
+    #[inline(always)]
+    pub fn is_of(&self, backend: BackendId) -> bool {
+        self.backend.get() == backend
+    }
+
     /// The client sends now.
     #[inline(always)]
     pub fn touch(&self, now: Nanos) {

@@ -32,6 +32,7 @@ pub enum Selected {
 #[inline(never)]
 pub fn select<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<Selected, DropReason> {
     let exit = exit_to(node, &work.parsed.tuple.destination, 0);
+    work.sticky = false;
     work.half.begin(&work.parsed, exit, work.arrival.now, node.config.epoch);
     if work.frontend != Address::UNSPECIFIED {
         let (frontend, port) = (work.frontend, work.frontend_port);
@@ -157,7 +158,7 @@ fn leave<M: Maps>(node: &Node<M>, work: &mut Work, backend: &Address) {
 #[inline(never)]
 fn choose<M: Maps>(
     node: &mut Node<M>,
-    work: &Work,
+    work: &mut Work,
     key: &ServiceKey,
     service: &Service,
 ) -> Option<BackendId> {
@@ -166,26 +167,36 @@ fn choose<M: Maps>(
     }
     let client = Client::new(work.parsed.tuple.source, service.id);
     let now = work.arrival.now;
-    if service.affinity != 0
+    work.sticky = service.affinity != 0;
+    if work.sticky
         && let Some(affinity) = node.affinities.get(&client)
         && let Some(backend) = affinity.backend(now, service.affinity)
-        && is_member(node, service.id, backend, key.scope())
+        && is_member(node, service.id, backend, service.members(key.scope()))
     {
-        affinity.touch(now);
         return Some(backend);
     }
-    let id = if service.algorithm == Algorithm::Maglev as u8 {
+    if service.algorithm == Algorithm::Maglev as u8 {
         node.maglev.get(&maglev_index(node, &work.parsed.tuple, key, service)).copied()
     } else {
         let drawn = hash::scale(node.host.random(), u32::from(service.count));
         let slot = key.slot(((drawn & 0xffff) as u16).wrapping_add(1));
         node.services.get(&slot).map(|slot| slot.backend)
-    }?;
-    if service.affinity != 0 {
-        // Without room the client may be given another backend next time, as without affinity.
-        let _ = node.affinities.insert(&client, &Affinity::new(id, now), Put::Any);
     }
-    Some(id)
+}
+
+/// Notes the backend of a connection that was opened, where its client is to keep it.
+#[inline(never)]
+pub fn remember<M: Maps>(node: &mut Node<M>, work: &Work) {
+    if !work.sticky {
+        return;
+    }
+    let client = Client::new(work.parsed.tuple.source, work.half.service);
+    let (now, backend) = (work.arrival.now, work.half.backend);
+    match node.affinities.get(&client) {
+        Some(affinity) if affinity.is_of(backend) => affinity.touch(now),
+        // Without room the client may be given another backend next time, as without affinity.
+        _ => drop(node.affinities.insert(&client, &Affinity::new(backend, now), Put::Any)),
+    }
 }
 
 /// Where in the Maglev table the backend of a connection is. The address of a node port's node is left
@@ -268,8 +279,8 @@ pub fn is_frontend_address<M: Maps>(node: &Node<M>, address: &Address) -> bool {
 }
 
 #[inline(always)]
-fn is_member<M: Maps>(node: &Node<M>, service: u32, backend: BackendId, scope: Scope) -> bool {
-    node.members.get(&Member { service, backend }).is_some_and(|bits| bits & scope.bit() != 0)
+fn is_member<M: Maps>(node: &Node<M>, service: u32, backend: BackendId, all: u32) -> bool {
+    node.members.get(&Member { service, backend }).is_some_and(|bits| bits & all == all)
 }
 
 /// Whether the backend of a connection may keep it, as seen by a packet that could choose again. One
@@ -286,7 +297,7 @@ pub fn is_fit<M: Maps>(node: &Node<M>, work: &Work, flow: &Flow) -> bool {
     if service.id != flow.service {
         return false;
     }
-    if is_member(node, flow.service, flow.backend, work.arrival.hook.scope()) {
+    if is_member(node, flow.service, flow.backend, work.arrival.hook.scope().bit()) {
         return true;
     }
     // One that is going keeps its datagrams only while there is nobody to take them over.

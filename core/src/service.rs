@@ -122,6 +122,8 @@ pub mod flag {
     /// There is no backend for this scope, though there is one on another node: a traffic policy is
     /// `Local`. Packets are dropped without an answer, as kube-proxy does.
     pub const ELSEWHERE: u16 = 2;
+    /// The traffic policy here is `Local`.
+    pub const LOCAL: u16 = 4;
 }
 
 impl Service {
@@ -149,6 +151,13 @@ impl Service {
     #[inline(always)]
     pub const fn has(&self, flag: u16) -> bool {
         self.flags & flag != 0
+    }
+
+    /// The bits that the value of the member table has for backends which may get new connections
+    /// here, of a scope.
+    #[inline(always)]
+    pub const fn members(&self, scope: Scope) -> u32 {
+        scope.bit() | if self.has(flag::LOCAL) { Member::LOCAL } else { Member::CLUSTER }
     }
 }
 
@@ -189,7 +198,8 @@ impl Forwarding {
 
 pod! {
     /// Key of the member table, 8 bytes: a service and one of its backends. The value has the
-    /// [`Scope::bit`]s of the scopes in which the backend has a slot.
+    /// [`Scope::bit`]s of the scopes in which the backend has a slot, and of [`Member::CLUSTER`] and
+    /// [`Member::LOCAL`] those of the traffic policies under which it has.
     #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
     pub struct Member {
         /// The service.
@@ -197,6 +207,13 @@ pod! {
         /// The backend.
         pub backend: BackendId,
     }
+}
+
+impl Member {
+    /// In the value: it may get new connections where the traffic policy is `Cluster`.
+    pub const CLUSTER: u32 = 4;
+    /// In the value: it may get new connections where the traffic policy is `Local`.
+    pub const LOCAL: u32 = 8;
 }
 
 /// How a service chooses a backend for a new connection.

@@ -359,7 +359,8 @@ pub(crate) fn node() -> Node<TestMaps> {
                 let id = first + i as u32;
                 node.services.entries.insert(key.slot(i as u16 + 1), Service::slot(id));
                 let member = Member { service: 7, backend: id };
-                node.members.entries.insert(member, Scope::Internal.bit());
+                let bits = Scope::Internal.bit() | Member::CLUSTER;
+                node.members.entries.insert(member, bits);
                 node.backends.entries.insert(
                     id,
                     Backend::new(address(backend), Be16::new(8080), protocol, BackendState::Active),

@@ -119,10 +119,13 @@ impl Planner {
 
         for (frontend, scope, policy) in scopes(port, is_ipv4) {
             let list = lists.of(policy);
-            let master = master(id, port, frontend, scope, list, forwarding, site.options);
+            let mut master = master(id, port, frontend, scope, list, forwarding, site.options);
+            if policy == TrafficPolicy::Local {
+                master.flags |= flag::LOCAL;
+            }
             for (backend, _) in &list.backends {
                 let member = Member { service: id, backend: *backend };
-                *desired.members.entry(member).or_default() |= scope.bit();
+                *desired.members.entry(member).or_default() |= master.members(scope);
             }
             for address in addresses(frontend, site) {
                 let key = Address::from(address);

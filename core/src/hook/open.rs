@@ -8,7 +8,7 @@ use super::wrap;
 use crate::conntrack::{self, Opened};
 use crate::drop_reason::DropReason;
 use crate::seam::{Host, InsertError, Maps, Metric, Node, Packet};
-use crate::select::{Selected, select};
+use crate::select::{Selected, remember, select};
 use crate::snat::{self, Search};
 use crate::wire::tcp;
 
@@ -63,6 +63,7 @@ pub(super) fn commit<P: Packet, M: Maps>(
     match conntrack::open(&mut node.conntrack, work) {
         Ok(Opened::Here) => {
             node.host.count(Metric::OPENED);
+            remember(node, work);
             send(packet, node, work)
         }
         Err(InsertError::Full) => Err(DropReason::ConntrackInsertionFailed),

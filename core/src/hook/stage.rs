@@ -169,6 +169,8 @@ pub struct Work {
     pub frontend_service: ServiceId,
     /// Told by the end of a tunnel: the backend that the packet is for; 0 where it was not told.
     pub chosen: BackendId,
+    /// Whether the client is to keep the backend of this connection (`sessionAffinity`).
+    pub sticky: bool,
 }
 
 impl Default for Work {
@@ -194,6 +196,7 @@ impl Default for Work {
             frontend_port: Be16::new(0),
             frontend_service: 0,
             chosen: 0,
+            sticky: false,
         }
     }
 }

@@ -220,15 +220,15 @@ pub(crate) fn serve(
     for protocol in [TCP, UDP] {
         let key = ServiceKey::frontend(family.address(name), Be16::new(port), protocol);
         let key = key.seen_from(scope);
+        let mut master = Service::master(id, backends.len() as u16, Algorithm::Random, 0);
+        options(&mut master);
         for (slot, backend) in (1..).zip(backends) {
             let member = Member { service: id, backend: number(backend) };
-            tables.members.put(member, scope.bit());
+            tables.members.put(member, master.members(scope));
             tables.points.switch();
             tables.services.put(key.slot(slot), Service::slot(number(backend)));
             tables.points.switch();
         }
-        let mut master = Service::master(id, backends.len() as u16, Algorithm::Random, 0);
-        options(&mut master);
         tables.services.put(key, master);
         tables.points.switch();
     }

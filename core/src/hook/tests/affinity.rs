@@ -1,7 +1,7 @@
 //! `sessionAffinity: ClientIP`: a client keeps its backend from one connection to the next.
 
 use super::script::{LOCAL, REMOTE, SECOND, World, both};
-use crate::service::{Algorithm, Scope, Service};
+use crate::service::{Algorithm, Member, Scope, Service, flag};
 
 const TIMEOUT: u32 = 60;
 
@@ -88,6 +88,59 @@ fn a_backend_that_is_gone_or_not_for_this_scope() {
         world
             .expose(("lb", 80), Scope::External, 9, &["local"], |master| master.affinity = TIMEOUT);
         assert_eq!(next(world, "outside", 2, "lb", LOCAL), "local");
+    });
+}
+
+#[test]
+fn a_backend_that_the_policy_of_the_frontend_leaves_out() {
+    // As at a cluster address under `internalTrafficPolicy: Local`, beside a node port under `Cluster`.
+    both(|world| {
+        expose(world, "lb", 9, &["local", "remote"]);
+        world.expose(("vip2", 80), Scope::Internal, 9, &["local"], |master| {
+            master.affinity = TIMEOUT;
+            master.flags = flag::LOCAL;
+        });
+        let bits = [("local", 0b1111), ("remote", 0b0111)];
+        for (name, bits) in bits {
+            let member = Member { service: 9, backend: world.backend(name) };
+            world.node.members.entries.insert(member, bits);
+        }
+        assert_eq!(next(world, "client", 1, "lb", REMOTE), "remote");
+        assert_eq!(next(world, "client", 2, "vip2", LOCAL), "local");
+        // What it got then it keeps.
+        assert_eq!(next(world, "client", 3, "lb", REMOTE), "local");
+    });
+    // And one that is going, whom only `Local` still takes.
+    both(|world| {
+        expose(world, "lb", 9, &["remote"]);
+        world.expose(("vip2", 80), Scope::Internal, 9, &["local"], |master| {
+            master.affinity = TIMEOUT;
+            master.flags = flag::LOCAL;
+        });
+        let member = |name| Member { service: 9, backend: world.backend(name) };
+        let (local, remote) = (member("local"), member("remote"));
+        world.node.members.entries.extend([(local, 0b1001), (remote, 0b0111)]);
+        assert_eq!(next(world, "client", 1, "vip2", LOCAL), "local");
+        assert_eq!(next(world, "client", 2, "lb", LOCAL), "remote");
+    });
+}
+
+#[test]
+fn a_packet_that_goes_no_further_leaves_none() {
+    both(|world| {
+        expose(world, "lb", 9, &["local", "remote"]);
+        for sent in ["tcp client:1 > lb:80 R", "udp client:1 > lb:80 ttl 1"] {
+            let came = world.send(&format!("pod 10: {sent}"));
+            assert!(!came.contains("NEW"), "{came}");
+            assert!(world.node.affinities.entries.is_empty(), "{sent}");
+        }
+        assert_eq!(next(world, "client", 1, "lb", REMOTE), "remote");
+        let was = world.node.affinities.entries.clone();
+        world.wait(SECOND);
+        for sent in ["tcp client:2 > lb:80 R", "udp client:2 > lb:80 ttl 1"] {
+            world.send(&format!("pod 10: {sent}"));
+        }
+        assert_eq!(world.node.affinities.entries, was);
     });
 }
 

@@ -364,14 +364,14 @@ impl World {
                 *bits &= !scope.bit();
             }
         }
+        let mut master = Service::master(id, ids.len() as u16, Algorithm::Random, 0);
+        change(&mut master);
         for backend in &ids {
             let member = Member { service: id, backend: *backend };
-            *members.entry(member).or_insert(0) |= scope.bit();
+            *members.entry(member).or_insert(0) |= master.members(scope);
         }
         for protocol in [TCP, UDP, SCTP] {
             let key = ServiceKey::frontend(address, Be16::new(port), protocol).seen_from(scope);
-            let mut master = Service::master(id, ids.len() as u16, Algorithm::Random, 0);
-            change(&mut master);
             services.insert(key, master);
             for (slot, backend) in (1..).zip(&ids) {
                 services.insert(key.slot(slot), Service::slot(*backend));
