@@ -72,6 +72,7 @@ const REACHED: &[&str] = &[
     "U-14 a fragment before its first is dropped",
     "U-14 a fragment for the node itself passes",
     "U-14 a later fragment follows its first",
+    "U-14 a later fragment has no connection, as its first",
     "U-3 a connection gives way to another",
     "U-3 a port is drawn where two backends' tuples meet",
     "U-3b a port of the node's is drawn",

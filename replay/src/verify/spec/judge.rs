@@ -105,7 +105,6 @@ const BURST: u64 = 1_000;
 impl Model {
     /// Judges a packet, and learns from it.
     pub(super) fn judge(&mut self, seen: &Seen<'_>) -> Result<(), String> {
-        self.chose = false;
         let stack = matches!(seen.hook, Hook::ToPod | Hook::ToNetdev);
         if seen.marked && self.rules.options.mark != 0 && stack {
             self.saw("a marked packet passes");
@@ -143,20 +142,24 @@ impl Model {
         self.sort(seen, item)
     }
 
-    /// The tuple of the datagram that a later fragment is of, as its first one had it.
-    pub(super) fn first_of(&self, view: &View) -> Option<Five> {
-        let (first, at) = self.fragments.get(&datagram(view))?;
-        (self.now.saturating_sub(*at) < REASSEMBLY).then_some(*first)
+    /// The tuple of the datagram that a later fragment is of, as its first one had it, and what that was.
+    pub(super) fn first_of(&self, view: &View) -> Option<(Five, Kind)> {
+        let (first, kind, at) = self.fragments.get(&datagram(view))?;
+        (self.now.saturating_sub(*at) < REASSEMBLY).then_some((*first, *kind))
     }
 
     fn sort(&mut self, seen: &Seen<'_>, mut item: Item) -> Result<(), String> {
         let view = item.view;
         if view.part == Part::First {
-            self.fragments.insert(datagram(&view), (view.five, seen.now));
+            self.fragments.insert(datagram(&view), (view.five, view.kind, seen.now));
         }
         if view.part == Part::Later {
             match self.first_of(&view) {
-                Some(first) => {
+                Some((_, Kind::Error | Kind::Icmp | Kind::Other)) => {
+                    self.saw("U-14 a later fragment has no connection, as its first");
+                    return self.passed(seen, &item);
+                }
+                Some((first, _)) => {
                     self.saw("U-14 a later fragment follows its first");
                     item.five = first;
                 }
@@ -417,14 +420,10 @@ impl Model {
                 if stance.may_go_on() {
                     ways.extend(self.obstacles(seen, item));
                 }
-                let mut opened = None;
                 if stance.may_open() {
-                    let found = self.refusals(seen, item);
-                    ways.extend(found.ways);
-                    opened = found.service;
+                    ways.extend(self.refusals(seen, item));
                 }
                 self.refused(seen, item, &ways)?;
-                self.unremembered(&item.five, opened);
                 self.left_nothing(seen, item, stance.may_open())
             }
             (_, Status::Established | Status::Reply) => {

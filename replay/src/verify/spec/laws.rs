@@ -38,18 +38,16 @@ impl Written {
     /// Whether a packet left nothing behind beside conntrack but what it may:
     ///
     /// - the ports of a first fragment, whatever becomes of it, so that later ones meet the same fate;
-    /// - the affinity of a client whose packet opened a connection, or was given a backend and then found
-    ///   no port, no hop or no connection to reset: it will get the same backend with its next packet;
+    /// - the affinity of a client whose packet opened a connection;
     /// - a token, where it was answered or not answered for want of one.
     pub(super) fn law(
         &self,
         before: &Self,
         sent: &[u8],
         decision: &Decision,
-        chose: bool,
     ) -> Result<(), String> {
         let opened = matches!(decision.status(), Status::New | Status::Reopened);
-        if self.affinities != before.affinities && !opened && !chose {
+        if self.affinities != before.affinities && !opened {
             return Err("an affinity changed, and no connection was opened".into());
         }
         let tunnelled = matches!(read(sent), Read::Ip(view) if view.kind == Kind::Other || view.kind == Kind::Udp);

@@ -40,7 +40,7 @@ pub use run::SpecRun;
 
 use self::flow::Flows;
 use self::rules::Rules;
-use self::wire::{End, Five};
+use self::wire::{End, Five, Kind};
 use super::Coverage;
 
 /// What a consistent choice may depend on: the service port, the client, the frontend's address and who is
@@ -52,14 +52,12 @@ struct Model {
     rules: Rules,
     flows: Flows,
     now: Nanos,
-    /// First fragments, and when they came.
-    fragments: BTreeMap<(End, End, u32, u8), (Five, Nanos)>,
+    /// First fragments, what they carried, and when they came.
+    fragments: BTreeMap<(End, End, u32, u8), (Five, Kind, Nanos)>,
     affinities: BTreeMap<(PortName, IpAddr), (End, Nanos)>,
     choices: BTreeMap<ChoiceKey, End>,
     /// How many packets of each kind were answered.
     answered: BTreeMap<u32, u64>,
-    /// Whether the last packet may have been given a backend with affinity before it was refused.
-    chose: bool,
     coverage: Coverage,
 }
 
@@ -73,7 +71,6 @@ impl Model {
             affinities: BTreeMap::new(),
             choices: BTreeMap::new(),
             answered: BTreeMap::new(),
-            chose: false,
             coverage: Coverage::default(),
         }
     }

@@ -60,13 +60,6 @@ pub(super) struct Aim {
     direct: bool,
 }
 
-/// How a packet that opens a connection may go no further.
-pub(super) struct Refusals {
-    pub(super) ways: Vec<Refusal>,
-    /// The service that may have chosen a backend already.
-    pub(super) service: Option<PortName>,
-}
-
 impl Model {
     pub(super) fn stance(&self, seen: &Seen<'_>, item: &Item) -> Stance {
         let syn = item.view.opens();
@@ -266,7 +259,7 @@ impl Model {
         if direction == 0 && changed && flow.service.is_some() {
             self.saw("K-1 a connection keeps its backend through a change");
         }
-        self.other_half(seen, number, direction, idle)?;
+        self.other_half(seen, item, number, direction, idle)?;
         self.agrees(seen)
     }
 
@@ -295,6 +288,7 @@ impl Model {
     fn other_half(
         &mut self,
         seen: &Seen<'_>,
+        item: &Item,
         number: u64,
         direction: usize,
         idle: u64,
@@ -307,8 +301,12 @@ impl Model {
         let key = flow.key[other];
         let found = seen.new.iter().find(|(tuple, _)| Five::from(tuple) == key);
         let is_ours = found.is_some_and(|(_, half)| Five::from(&half.to) == flow.leaves[other]);
+        let syn = item.view.opens();
         let stranger = self.flows.find(&key).map(|(owner, place, flow)| {
-            let gone = flow.yields(place) || flow.life(place, seen.now) != Life::Sure;
+            // T-2: what asks for a connection may have the tuple of one that was closed.
+            let gone = flow.yields(place)
+                || flow.life(place, seen.now) != Life::Sure
+                || (syn && flow.is_closing());
             (owner, gone)
         });
         match (is_ours, stranger) {
@@ -394,7 +392,7 @@ impl Model {
     }
 
     /// Where a packet that opens a connection may go, and how it may be refused before that is settled.
-    fn aims(&self, seen: &Seen<'_>, item: &Item) -> (Vec<Aim>, Refusals) {
+    fn aims(&self, seen: &Seen<'_>, item: &Item) -> (Vec<Aim>, Vec<Refusal>) {
         let five = item.five;
         let external = seen.is_external();
         let plain = Aim {
@@ -406,8 +404,8 @@ impl Model {
             consistent: false,
             direct: false,
         };
-        let refuse = |way| (Vec::new(), Refusals { ways: vec![way], service: None });
-        let aim = |aim| (vec![aim], Refusals { ways: Vec::new(), service: None });
+        let refuse = |way| (Vec::new(), vec![way]);
+        let aim = |aim| (vec![aim], Vec::new());
         if let Some(told) = item.told {
             let front = self.rules.front(&Five { destination: told, ..five }, true, true);
             let service = front.map(|front| front.name.clone());
@@ -454,12 +452,12 @@ impl Model {
         item: &Item,
         front: &Front<'_>,
         plain: &Aim,
-    ) -> (Vec<Aim>, Refusals) {
+    ) -> (Vec<Aim>, Vec<Refusal>) {
         let (five, external) = (item.five, seen.is_external());
         let mut ways = Vec::new();
         if Rules::is_out_of_range(front, five.source.0) {
             ways.push(Refusal::silent(DropReason::NotInSourceRange));
-            return (Vec::new(), Refusals { ways, service: None });
+            return (Vec::new(), ways);
         }
         let eligible = self.rules.eligible(front, external, five.is_v4());
         let backends = match (item.chosen, eligible.backends.is_empty()) {
@@ -470,7 +468,7 @@ impl Model {
                     true => Refusal::silent(reason),
                     false => Refusal::told(reason, Answer::PortUnreachable),
                 });
-                return (Vec::new(), Refusals { ways, service: None });
+                return (Vec::new(), ways);
             }
             (None, false) => self.choices(seen, item, front, &eligible.backends),
         };
@@ -481,7 +479,7 @@ impl Model {
                 Err(reason) => ways.push(Refusal::silent(reason)),
             }
         }
-        (aims, Refusals { ways, service: Some(front.name.clone()) })
+        (aims, ways)
     }
 
     /// The backends that a new connection may get: that of its client, where there is affinity; that which
@@ -496,12 +494,6 @@ impl Model {
         let stuck = self.stuck(seen, item, front);
         if let Some(backend) = stuck.filter(|backend| eligible.contains(backend)) {
             return vec![backend];
-        }
-        // Affinity is the service's and not the frontend's, so a client may be given at one what it was
-        // given at another, whose policy is wider.
-        let members = self.rules.members(front, seen.is_external(), item.five.is_v4());
-        if let Some(backend) = stuck.filter(|backend| members.contains(backend)) {
-            return [eligible, &[backend]].concat();
         }
         match self.choices.get(&Self::choice_key(item, front, eligible)) {
             Some(backend) if Rules::is_consistent(front) => vec![*backend],
@@ -619,26 +611,26 @@ impl Model {
     }
 
     /// Every way in which a packet that opens a connection may be refused.
-    pub(super) fn refusals(&self, seen: &Seen<'_>, item: &Item) -> Refusals {
+    pub(super) fn refusals(&self, seen: &Seen<'_>, item: &Item) -> Vec<Refusal> {
         let (aims, mut refusals) = self.aims(seen, item);
         for aim in &aims {
-            refusals.ways.extend(self.hindrances(seen, item, aim));
+            refusals.extend(self.hindrances(seen, item, aim));
             let keeps = self.may_keep(item, aim)
                 && self.free(seen, item, aim, item.five.source.1) == Free::Sure;
             let silent = |reason| Refusal::silent(reason);
             if (aim.direct || is_echo_reply(item)) && !keeps {
-                refusals.ways.push(silent(DropReason::ConntrackTupleConflict));
+                refusals.push(silent(DropReason::ConntrackTupleConflict));
             }
             if item.five.protocol == SCTP && !keeps {
-                refusals.ways.push(silent(DropReason::ChecksumCannotFollow));
+                refusals.push(silent(DropReason::ChecksumCannotFollow));
             }
             if !keeps && self.is_crowded(seen, item, aim) {
-                refusals.ways.push(silent(DropReason::NoMappingForNat));
+                refusals.push(silent(DropReason::NoMappingForNat));
             }
             if (!keeps && self.came_round(seen, item) || item.view.flags() & 4 != 0)
                 && self.rules.has_services(item.view.five.destination.0)
             {
-                refusals.ways.push(silent(DropReason::ServicePortNotFound));
+                refusals.push(silent(DropReason::ServicePortNotFound));
             }
         }
         refusals
@@ -690,7 +682,7 @@ impl Model {
         let (aims, refusals) = self.aims(seen, item);
         let mut why = vec![format!("{:?} opened towards {to:?}", item.five)];
         if aims.is_empty() {
-            why.push(format!("to be refused as {:?}", refusals.ways));
+            why.push(format!("to be refused as {:?}", refusals));
         }
         for aim in &aims {
             let shared = self
@@ -824,15 +816,6 @@ impl Model {
         }
     }
 
-    /// A packet that went no further may have been given a backend before: what its client will get is
-    /// not known then.
-    pub(super) fn unremembered(&mut self, five: &Five, service: Option<PortName>) {
-        if let Some(service) = service {
-            self.chose = true;
-            self.affinities.remove(&(service, five.source.0));
-        }
-    }
-
     fn count_opened(&mut self, seen: &Seen<'_>, item: &Item, aim: &Aim, to: &Five, shared: bool) {
         if to.source.1 != item.five.source.1 {
             self.saw(match self.is_ours(aim) {
@@ -880,10 +863,9 @@ impl Model {
             (reset && plain) || round
         };
         if !aims.iter().any(may) {
-            return Err(format!("{:?} left without a connection; {:?}", item.five, refusals.ways));
+            return Err(format!("{:?} left without a connection; {:?}", item.five, refusals));
         }
         self.saw("a packet that came round, or a plain reset, passes");
-        self.unremembered(&item.five, refusals.service);
         self.passed(seen, item)
     }
 }

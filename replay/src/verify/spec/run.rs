@@ -115,7 +115,7 @@ impl<E: Engine> SpecRun<E> {
         let found = model.judge(&seen);
         *table = new;
         let is = Written::of(&mut self.engine)?;
-        let found = found.and_then(|()| is.law(&was, &bytes, &decision, model.chose));
+        let found = found.and_then(|()| is.law(&was, &bytes, &decision));
         let wrong = found.err().map(|why| format!("at {}: {why}", hook.name()));
         Ok(Judged { wrong, left: Some((decision, frame.bytes)) })
     }

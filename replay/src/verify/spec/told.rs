@@ -122,7 +122,7 @@ impl Model {
         }
         if found.part == Part::Later {
             match self.first_of(&found) {
-                Some(first) => sent = first,
+                Some((first, _)) => sent = first,
                 None if self.may_be_front(sent.destination.0) => {
                     return Err("a fragment that nobody can place");
                 }
