@@ -20,7 +20,7 @@ pub enum Write {
     Backend(BackendId, Option<Backend>),
     /// A frontend in a scope, a slot, or the entry of an address.
     Service(ServiceKey, Option<Service>),
-    /// A member of a service, with the bits of the scopes in which it has a slot.
+    /// A member of a service, with the bits of the scopes and policies in which it has a slot.
     Member(Member, Option<u32>),
     /// An entry of the Maglev table, by its index in the whole table; backend 0 is none.
     Maglev(u32, BackendId),

@@ -34,7 +34,7 @@ pub struct Desired {
     /// Slices of `config.maglev_size` entries, one behind the other; 0 where there is none. Ends with
     /// the last entry that is not 0.
     pub maglev: Vec<BackendId>,
-    /// Which backends have slots in which service, as bits of scopes.
+    /// Which backends have slots in which service, as bits of scopes and policies.
     pub members: BTreeMap<Member, u32>,
     /// The addresses of all nodes and of this node's pods.
     pub endpoints: BTreeMap<Address, Endpoint>,

@@ -31,8 +31,8 @@ pub enum Selected {
 /// half of its connection, all but the source port.
 #[inline(never)]
 pub fn select<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<Selected, DropReason> {
-    let exit = exit_to(node, &work.parsed.tuple.destination, 0);
     work.sticky = false;
+    let exit = exit_to(node, &work.parsed.tuple.destination, 0);
     work.half.begin(&work.parsed, exit, work.arrival.now, node.config.epoch);
     if work.frontend != Address::UNSPECIFIED {
         let (frontend, port) = (work.frontend, work.frontend_port);

@@ -361,7 +361,7 @@ fn a_backend_passes_from_one_scope_to_the_other() {
     let options = Options::default();
     let plans = plans(&[(state(&[old]), options.clone()), (state(&[new]), options)]);
     let bits = |plan: &Desired| plan.members[&Member { service: 1, backend: 1 }];
-    assert_eq!((bits(&plans[0]), bits(&plans[1])), (1, 2));
+    assert_eq!((bits(&plans[0]), bits(&plans[1])), (1 | Member::CLUSTER, 2 | Member::LOCAL));
     walk(&plans[0], &plans[1]).unwrap();
     walk(&plans[1], &plans[0]).unwrap();
 }

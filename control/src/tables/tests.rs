@@ -112,7 +112,7 @@ fn a_whole_plan() {
         .into(),
         maglev: vec![],
         endpoints: BTreeMap::new(),
-        members: [1, 2, 3].into_iter().map(|backend| (Member { service: 1, backend }, 1)).collect(),
+        members: [1, 2, 3].into_iter().map(|backend| (Member { service: 1, backend }, 5)).collect(),
         config: Config {
             maglev_size: 1021,
             hash_seed: 7,

@@ -67,6 +67,9 @@ fn shown(desired: &Desired) -> Vec<String> {
         if master.has(flag::SOURCE_RANGES) {
             line += " ranges";
         }
+        if master.has(flag::LOCAL) {
+            line += " local";
+        }
         lines.push(line);
     }
     lines
@@ -100,7 +103,8 @@ fn both_scopes_of_all_kinds() {
     }
     // One list, one slice.
     assert_eq!(desired.maglev.len(), 1021);
-    let member = |backend| (Member { service: 1, backend }, 3);
+    let both = Scope::Internal.bit() | Scope::External.bit();
+    let member = |backend| (Member { service: 1, backend }, both | Member::CLUSTER);
     assert_eq!(desired.members, [member(1), member(2)].into());
 }
 
@@ -124,20 +128,21 @@ fn policies() {
         let spec = format!("externalTrafficPolicy: {external}, internalTrafficPolicy: {internal}");
         let desired = planned(&service("", &spec, endpoints), "a", &Options::default());
         let lines = shown(&desired);
-        for (start, expected) in std::iter::zip(
-            ["10.96.0.1:80 int:", "0.0.0.0:30080 int:", "0.0.0.0:30080 ext:"],
-            expected,
-        ) {
-            let line = format!("{start} {expected}");
-            assert!(lines.contains(&line.trim_end().to_owned()), "{spec}: {line}: {lines:?}");
+        let starts = ["10.96.0.1:80 int:", "0.0.0.0:30080 int:", "0.0.0.0:30080 ext:"];
+        let policies = [internal, &"Cluster", external];
+        for ((start, policy), expected) in starts.iter().zip(policies).zip(expected) {
+            let list = format!("{start} {expected}");
+            let local = if *policy == "Local" { " local" } else { "" };
+            let line = format!("{}{local}", list.trim_end());
+            assert!(lines.contains(&line), "{spec}: {line}: {lines:?}");
         }
-        // Members are those of the slots, in each scope.
+        // Members are those of the slots, in each scope and under each policy.
         let mut members: BTreeMap<Member, u32> = BTreeMap::new();
         for (key, master) in desired.services.iter().filter(|(key, _)| key.protocol != 0) {
             if key.slot == 0 {
                 for backend in slots(&desired, *key) {
                     *members.entry(Member { service: master.id, backend }).or_default() |=
-                        1 << key.scope;
+                        master.members(key.scope());
                 }
             }
         }

@@ -359,6 +359,11 @@ impl Model {
             return self.refused(seen, item, &ways);
         }
         if !flow.translates(direction) {
+            let telling = self.telling(flow.way, direction, item, false);
+            if let Some(refusal) = self.untold(item, telling) {
+                self.saw("I-4 K-3 an error that cannot go through the tunnel is dropped");
+                return self.refused(seen, item, &[refusal]);
+            }
             self.saw("I-4 an error of an untranslated connection goes on as it is");
             let five = item.view.five;
             return self.leaves(seen, item, number, direction, &five, exit, false);

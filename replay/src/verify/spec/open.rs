@@ -140,7 +140,13 @@ impl Model {
     }
 
     /// Whether and how a packet tells of the frontend; whether it must.
-    fn telling(&self, flow_way: Way, direction: usize, item: &Item, opens: bool) -> (Way, bool) {
+    pub(super) fn telling(
+        &self,
+        flow_way: Way,
+        direction: usize,
+        item: &Item,
+        opens: bool,
+    ) -> (Way, bool) {
         let later = item.view.kind == Kind::Later && flow_way != Way::Ipip;
         if later || direction == 1 || flow_way == Way::Snat {
             return (Way::Snat, false);
@@ -162,7 +168,7 @@ impl Model {
     }
 
     /// What keeps a packet from telling what it must.
-    fn untold(&self, item: &Item, telling: (Way, bool)) -> Option<Refusal> {
+    pub(super) fn untold(&self, item: &Item, telling: (Way, bool)) -> Option<Refusal> {
         let (way, must) = telling;
         let v4 = item.view.five.is_v4();
         if way == Way::Snat || !must {
