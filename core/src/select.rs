@@ -194,8 +194,10 @@ pub fn remember<M: Maps>(node: &mut Node<M>, work: &Work) {
     let (now, backend) = (work.arrival.now, work.half.backend);
     match node.affinities.get(&client) {
         Some(affinity) if affinity.is_of(backend) => affinity.touch(now),
-        // Without room the client may be given another backend next time, as without affinity.
-        _ => drop(node.affinities.insert(&client, &Affinity::new(backend, now), Put::Any)),
+        _ => {
+            // Without room the client may be given another backend next time, as without affinity.
+            let _ = node.affinities.insert(&client, &Affinity::new(backend, now), Put::Any);
+        }
     }
 }
 
