@@ -517,7 +517,7 @@ const fn slot(answer: Answer) -> u32 {
 }
 
 /// What the fragments of a datagram have in common.
-const fn datagram(view: &View) -> (End, End, u32, u8) {
+const fn datagram(view: &View) -> super::Datagram {
     ((view.five.source.0, 0), (view.five.destination.0, 0), view.id, view.five.protocol)
 }
 

@@ -47,13 +47,16 @@ use super::Coverage;
 /// eligible.
 type ChoiceKey = (PortName, End, IpAddr, Vec<End>);
 
+/// What is the same in all fragments of a datagram: both ends, identification and protocol.
+type Datagram = (End, End, u32, u8);
+
 /// What the reference knows.
 struct Model {
     rules: Rules,
     flows: Flows,
     now: Nanos,
     /// First fragments, what they carried, and when they came.
-    fragments: BTreeMap<(End, End, u32, u8), (Five, Kind, Nanos)>,
+    fragments: BTreeMap<Datagram, (Five, Kind, Nanos)>,
     affinities: BTreeMap<(PortName, IpAddr), (End, Nanos)>,
     choices: BTreeMap<ChoiceKey, End>,
     /// How many packets of each kind were answered.
