@@ -103,7 +103,7 @@ type Engines = Twin<SimEngine, TestRunEngine>;
 
 /// Verifies.
 pub fn run(arguments: &Arguments) -> Result<Ending, Failure> {
-    let mut checks = Checks::default();
+    let mut checks = Checks::new(io::stdout());
     let ran = all(arguments, &mut checks);
     // What was checked until something broke is told, too.
     if let Some(path) = &arguments.junit_file {
@@ -142,7 +142,7 @@ impl Arguments {
     }
 }
 
-fn all(arguments: &Arguments, checks: &mut Checks) -> Result<(), Failure> {
+fn all(arguments: &Arguments, checks: &mut Checks<impl Write>) -> Result<(), Failure> {
     let Inputs { scripts, scenarios, captures } = sort(&arguments.scenarios)?;
     for (name, script) in &scripts {
         saved(checks, name, script, arguments)?;
@@ -184,7 +184,7 @@ impl Arguments {
 
 /// Runs a saved script, by both oracles that know such, unless one was named.
 fn saved(
-    checks: &mut Checks,
+    checks: &mut Checks<impl Write>,
     name: &str,
     script: &Scenario,
     arguments: &Arguments,

@@ -1,12 +1,12 @@
 //! What a run checked: a line each on standard output, and JUnit's XML for CI.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use twinpath_sim::world::WorldError;
 
-use super::print;
 use crate::failure::{Ending, Failure};
 
 /// How a check ended.
@@ -31,10 +31,18 @@ struct Check {
 }
 
 /// All checks of a run, in order.
-#[derive(Debug, Default)]
-pub(super) struct Checks(Vec<Check>);
+pub(super) struct Checks<W> {
+    done: Vec<Check>,
+    /// Where each is told as it ends.
+    out: W,
+}
 
-impl Checks {
+impl<W: Write> Checks<W> {
+    /// None yet.
+    pub(super) const fn new(out: W) -> Self {
+        Self { done: Vec::new(), out }
+    }
+
     /// Runs a check, and prints how it ended. A world that this machine lacks is no failure unless it was
     /// asked for by name.
     pub(super) fn run(
@@ -50,13 +58,18 @@ impl Checks {
             result => result?,
         };
         let check = Check { oracle, world, name: name.into(), time: start.elapsed(), end };
-        print(&check.text())?;
-        self.0.push(check);
+        self.print(&check.text())?;
+        self.done.push(check);
         Ok(())
     }
 
+    /// Tells something besides.
+    pub(super) fn print(&mut self, text: &str) -> Result<(), Failure> {
+        self.out.write_all(text.as_bytes()).map_err(Failure::Output)
+    }
+
     fn count(&self, which: impl Fn(&End) -> bool) -> usize {
-        self.0.iter().filter(|check| which(&check.end)).count()
+        self.done.iter().filter(|check| which(&check.end)).count()
     }
 
     /// How many failed.
@@ -65,11 +78,11 @@ impl Checks {
     }
 
     /// Prints the sum of it all, and says how the command ends.
-    pub(super) fn finish(&self, seed: u64) -> Result<Ending, Failure> {
+    pub(super) fn finish(&mut self, seed: u64) -> Result<Ending, Failure> {
         let passed = self.count(|end| matches!(end, End::Passed(_)));
         let skipped = self.count(|end| matches!(end, End::Skipped(_)));
         let failed = self.failed();
-        print(&format!("{passed} passed, {failed} failed, {skipped} skipped, seed {seed}\n"))?;
+        self.print(&format!("{passed} passed, {failed} failed, {skipped} skipped, seed {seed}\n"))?;
         Ok(match (passed, failed) {
             (0, 0) => Ending::Nothing,
             (_, 0) => Ending::Fine,
@@ -80,12 +93,12 @@ impl Checks {
     /// Writes JUnit's XML: a suite per oracle, a test case per check.
     pub(super) fn write_junit(&self, path: &Path) -> Result<(), Failure> {
         let mut report = Report::new("twinpath verify");
-        let mut oracles: Vec<&str> = self.0.iter().map(|check| check.oracle).collect();
+        let mut oracles: Vec<&str> = self.done.iter().map(|check| check.oracle).collect();
         oracles.dedup();
         for oracle in oracles {
             let mut suite = TestSuite::new(oracle);
             suite.add_test_cases(
-                self.0.iter().filter(|check| check.oracle == oracle).map(Check::test_case),
+                self.done.iter().filter(|check| check.oracle == oracle).map(Check::test_case),
             );
             report.add_test_suite(suite);
         }
@@ -171,8 +184,8 @@ mod tests {
         assert_eq!(shown, ["0", "999", "1,000", "22,333", "4,444,000"]);
     }
 
-    fn checks() -> Checks {
-        let mut checks = Checks::default();
+    fn checks() -> Checks<Vec<u8>> {
+        let mut checks = Checks::new(Vec::new());
         let mut run =
             |world, name: &str, asked, end| checks.run(("twin", world), name, asked, || end);
         run("test-run", "one", true, Ok(End::Passed("3 packets".into()))).unwrap();
@@ -186,11 +199,17 @@ mod tests {
 
     #[test]
     fn a_world_that_lacks_is_a_failure_only_where_it_was_asked_for() {
-        let checks = checks();
-        assert_eq!(checks.0.len(), 3);
-        assert!(matches!(&checks.0[2].end, End::Skipped(why) if why == "needs root"));
+        let mut checks = checks();
+        assert_eq!(checks.done.len(), 3);
+        assert!(matches!(&checks.done[2].end, End::Skipped(why) if why == "needs root"));
         assert_eq!(checks.finish(7).unwrap(), Ending::Different);
-        assert_eq!(Checks(Vec::new()).finish(7).unwrap(), Ending::Nothing);
+        let text = String::from_utf8(checks.out).unwrap();
+        assert!(
+            text.starts_with("passed   twin       test-run  one: 3 packets\nFAILED   twin"),
+            "{text}"
+        );
+        assert!(text.ends_with("1 passed, 1 failed, 1 skipped, seed 7\n"), "{text}");
+        assert_eq!(Checks::new(Vec::new()).finish(7).unwrap(), Ending::Nothing);
     }
 
     #[test]

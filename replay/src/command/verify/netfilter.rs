@@ -1,6 +1,6 @@
 //! Linux netfilter on the command line.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use twinpath_sim::world::WorldError;
@@ -30,7 +30,11 @@ fn options(rules: Rules, arguments: &Arguments) -> Options {
 
 /// The rows of services, policies, endpoints and clients, by both kinds of rules, and with twinpath's decisions
 /// as rules.
-pub(super) fn rows(checks: &mut Checks, must: bool, arguments: &Arguments) -> Result<(), Failure> {
+pub(super) fn rows(
+    checks: &mut Checks<impl Write>,
+    must: bool,
+    arguments: &Arguments,
+) -> Result<(), Failure> {
     for rules in Rules::ALL {
         let options = options(rules, arguments);
         let check = || end(run::rows(&options)?, ("rows", rules), arguments);
@@ -43,7 +47,7 @@ pub(super) fn rows(checks: &mut Checks, must: bool, arguments: &Arguments) -> Re
 
 /// The connections of captures by both kinds of rules.
 pub(super) fn captures(
-    checks: &mut Checks,
+    checks: &mut Checks<impl Write>,
     captures: &[PathBuf],
     arguments: &Arguments,
 ) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
 //! Scenario files on the command line.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use twinpath_core::conntrack::Flow;
@@ -21,7 +21,7 @@ type Tables = Vec<Vec<(Tuple, Flow)>>;
 /// Runs a scenario in the simulator and in other worlds, which must show the same. A world that this
 /// machine lacks is left out, unless it was asked for.
 pub(super) fn run(
-    checks: &mut Checks,
+    checks: &mut Checks<impl Write>,
     (name, scenario): (&str, &Scenario),
     arguments: &Arguments,
 ) -> Result<(), Failure> {
