@@ -86,16 +86,7 @@ pub fn rows(options: &Options) -> Result<Report, WorldError> {
     let mut twin = lab.simulator(options.seed)?;
     let mut netfilter = NetfilterWorld::new(lab.topology.clone(), options.rules)?;
     netfilter.apply(&lab.state)?;
-    let mut run = Run {
-        lab: &lab,
-        twin: &mut twin,
-        netfilter: &mut netfilter,
-        rules: options.rules,
-        report: Report::default(),
-        port: FIRST_PORT,
-        now: 0,
-        seen: [None; 2],
-    };
+    let mut run = Run::new(&lab, &mut twin, &mut netfilter, options.rules);
     let skip = usize::try_from(options.seed).unwrap_or(0) % options.one_in.max(1);
     let all = rows::all(&lab.services, options.whole);
     for case in all.iter().skip(skip).step_by(options.one_in.max(1)) {
@@ -121,16 +112,7 @@ pub fn captured(options: &Options, flows: &[Flow]) -> Result<Report, WorldError>
     let mut twin = lab.simulator(options.seed)?;
     let mut netfilter = NetfilterWorld::new(lab.topology.clone(), options.rules)?;
     netfilter.apply(&lab.state)?;
-    let mut run = Run {
-        lab: &lab,
-        twin: &mut twin,
-        netfilter: &mut netfilter,
-        rules: options.rules,
-        report: Report::default(),
-        port: FIRST_PORT,
-        now: 0,
-        seen: [None; 2],
-    };
+    let mut run = Run::new(&lab, &mut twin, &mut netfilter, options.rules);
     for (number, flow) in flows.iter().enumerate() {
         // One endpoint on the node for a pod, and one on the other node for a client outside.
         let (place, from, front) = if number % 2 == 0 {
@@ -172,7 +154,18 @@ struct Run<'a> {
     seen: [Option<SocketAddr>; 2],
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    /// A run in which nothing was sent.
+    fn new(
+        lab: &'a Lab,
+        twin: &'a mut dyn World,
+        netfilter: &'a mut dyn World,
+        rules: Rules,
+    ) -> Self {
+        let report = Report::default();
+        Self { lab, twin, netfilter, rules, report, port: FIRST_PORT, now: 0, seen: [None; 2] }
+    }
+
     /// Opens connections until both worlds have chosen the same endpoints, and has sent the row's packets to
     /// each of them in both.
     fn row(&mut self, case: &Case) -> Result<(), WorldError> {
