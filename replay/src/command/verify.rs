@@ -140,6 +140,11 @@ impl Arguments {
     fn worlds(&self, known: &[Kind]) -> Vec<Kind> {
         known.iter().copied().filter(|kind| self.world.is_none_or(|only| only == *kind)).collect()
     }
+
+    /// What is asked of random scripts.
+    fn ask(&self) -> Ask<'_> {
+        Ask { packets: self.cases, seed: self.seed, save: &self.save, verbose: self.verbose }
+    }
 }
 
 fn all(arguments: &Arguments, checks: &mut Checks<impl Write>) -> Result<(), Failure> {
@@ -158,7 +163,7 @@ fn all(arguments: &Arguments, checks: &mut Checks<impl Write>) -> Result<(), Fai
     }
     let (twin, must) = arguments.asks(Oracle::Twin);
     for kind in arguments.worlds(&[Kind::TestRun]).into_iter().filter(|_| twin) {
-        let ask = Ask { seed: arguments.seed, packets: arguments.cases, ..arguments.ask() };
+        let ask = arguments.ask();
         let place = ("twin", kind.name());
         checks.run(place, "random scripts", must, || random::twin(&ask, false))?;
         let ask = Ask { packets: ask.packets / 4, ..ask };
@@ -174,12 +179,6 @@ fn all(arguments: &Arguments, checks: &mut Checks<impl Write>) -> Result<(), Fai
         netfilter::rows(checks, must, arguments)?;
     }
     Ok(())
-}
-
-impl Arguments {
-    fn ask(&self) -> Ask<'_> {
-        Ask { packets: self.cases, seed: self.seed, save: &self.save, verbose: self.verbose }
-    }
 }
 
 /// Runs a saved script, by both oracles that know such, unless one was named.

@@ -12,15 +12,15 @@ use twinpath_core::tuple::Tuple;
 use twinpath_kernel::veth::Stacks;
 use twinpath_kernel::veth::cpu::stay_on_one;
 use twinpath_kernel::veth::devices::Namespaces;
-use twinpath_kernel::veth::host::HostSocket;
 use twinpath_kernel::veth::log::LogSocket;
-use twinpath_kernel::veth::netns::{Namespace, NamespaceError};
+use twinpath_kernel::veth::netns::Namespace;
+use twinpath_kernel::veth::send::{Senders, is_refusal};
 use twinpath_kernel::veth::tap::{EVERYTHING, PacketSocket, Room};
 use twinpath_kernel::veth::watch::{Sighting, Watchers, device_number, is_housekeeping};
 use twinpath_sim::cluster::{Fate, Place};
 use twinpath_sim::engine::NodeIndex;
 use twinpath_sim::frame::Frame;
-use twinpath_sim::topology::{Mac, Topology};
+use twinpath_sim::topology::Topology;
 use twinpath_sim::world::{Sender, Trace, World, WorldError};
 
 use super::{iptables, nftables};
@@ -78,9 +78,7 @@ const MARKERS: u32 = 3;
 pub struct NetfilterWorld {
     rules: Rules,
     topology: Topology,
-    senders: Vec<PacketSocket>,
-    clients: Vec<PacketSocket>,
-    hosts: Vec<HostSocket>,
+    senders: Senders,
     logs: Vec<LogSocket>,
     watchers: Watchers,
     /// Where markers arrive.
@@ -97,11 +95,10 @@ impl NetfilterWorld {
     /// thread stays on one CPU from now on, so that packets keep their order.
     pub fn new(topology: Topology, rules: Rules) -> Result<Self, WorldError> {
         stay_on_one().map_err(failed)?;
-        let namespaces = Namespaces::new(&topology, Stacks::Silent).map_err(of_namespace)?;
+        let namespaces = Namespaces::new(&topology, Stacks::Silent)?;
         let mut logs = Vec::new();
-        let mut hosts = Vec::new();
         for (info, node) in topology.nodes.iter().zip(&namespaces.nodes) {
-            node.set(&NODE).map_err(of_namespace)?;
+            node.set(&NODE)?;
             // Rules know a node by the addresses of its devices; silent nodes have routes alone.
             let commands: String = info
                 .addresses
@@ -114,28 +111,20 @@ impl NetfilterWorld {
                     )
                 })
                 .collect();
-            node.ip(&commands).map_err(of_namespace)?;
-            node.feed("nft", "nftables", &["-f", "-"], SHOW).map_err(of_namespace)?;
-            let log = node.run(|| LogSocket::listen(GROUP)).map_err(of_namespace)?;
+            node.ip(&commands)?;
+            node.feed("nft", "nftables", &["-f", "-"], SHOW)?;
+            let log = node.run(|| LogSocket::listen(GROUP))?;
             logs.push(log.map_err(failed)?);
-            hosts.push(node.run(HostSocket::new).map_err(of_namespace)?.map_err(failed)?);
         }
-        let sender = |namespace: &Namespace| {
-            let sender = namespace.run(|| PacketSocket::sender(device_number(c"eth0")?));
-            sender.map_err(of_namespace)?.map_err(failed)
-        };
-        let senders = namespaces.pods.iter().map(sender).collect::<Result<_, _>>()?;
-        let clients = namespaces.clients.iter().map(sender).collect::<Result<_, _>>()?;
-        let watchers = Watchers::new(&namespaces).map_err(of_namespace)?;
+        let senders = Senders::new(&namespaces)?;
+        let watchers = Watchers::new(&namespaces)?;
         let last = namespaces.pods.last().ok_or_else(|| failed("a cluster without pods"))?;
         let listen = || PacketSocket::listen(device_number(c"eth0")?, EVERYTHING);
-        let finish = last.run(listen).map_err(of_namespace)?.map_err(failed)?;
+        let finish = last.run(listen)?.map_err(failed)?;
         Ok(Self {
             rules,
             topology,
             senders,
-            clients,
-            hosts,
             logs,
             watchers,
             finish,
@@ -154,7 +143,7 @@ impl NetfilterWorld {
     /// Loads rules of nft into a node, beside those of the cluster.
     pub fn nft(&self, node: NodeIndex, text: &str) -> Result<(), WorldError> {
         let namespace = self.node(node).ok_or_else(|| failed("no such node"))?;
-        namespace.feed("nft", "nftables", &["-f", "-"], text).map_err(of_namespace)
+        namespace.feed("nft", "nftables", &["-f", "-"], text).map_err(WorldError::from)
     }
 
     /// Takes what was seen since this was called last, in the order of places.
@@ -192,7 +181,7 @@ impl NetfilterWorld {
         for _ in 0..MARKERS {
             self.marked = self.marked.wrapping_add(1);
             let frame = self.marker()?;
-            let socket = self.senders.first().ok_or_else(|| failed("a cluster without pods"))?;
+            let socket = self.senders.pod(0).ok_or_else(|| failed("a cluster without pods"))?;
             socket.send(&frame).map_err(failed)?;
             let until = Instant::now() + PATIENCE;
             while !self.has_finished()? {
@@ -242,34 +231,12 @@ impl NetfilterWorld {
     /// A packet and all that came of it.
     fn inject(&mut self, sender: Sender, frame: &Frame) -> Result<Trace, WorldError> {
         let mut trace = Trace::default();
-        let mut frame = frame.clone();
-        let sent = match sender {
-            Sender::Pod(pod) => match (self.topology.pods.get(pod), self.senders.get(pod)) {
-                (Some(info), Some(socket)) => {
-                    set_macs(&mut frame, info.gateway, info.mac);
-                    socket.send(&frame)
-                }
-                _ => return Ok(trace),
-            },
-            Sender::Client(client) => {
-                match (self.topology.clients.get(client), self.clients.get(client)) {
-                    (Some(info), Some(socket)) => {
-                        set_macs(&mut frame, info.gateway, info.mac);
-                        socket.send(&frame)
-                    }
-                    _ => return Ok(trace),
-                }
-            }
-            Sender::Node(node) => match self.hosts.get(node) {
-                Some(socket) => socket.send(&frame),
-                None => return Ok(trace),
-            },
-        };
-        match sent {
-            Ok(()) => {}
+        match self.senders.send(&self.topology, sender, frame) {
+            None => return Ok(trace),
+            Some(Ok(())) => {}
             // Rules that drop what a node sends say so to its socket.
-            Err(error) if is_refusal(&error) => {}
-            Err(error) => return Err(failed(error)),
+            Some(Err(error)) if is_refusal(&error) || is_forbidden(&error) => {}
+            Some(Err(error)) => return Err(failed(error)),
         }
         self.settle()?;
         let mut seen = self.take()?;
@@ -299,13 +266,13 @@ impl World for NetfilterWorld {
             match self.rules {
                 Rules::Nftables => {
                     let text = nftables::rules(state, &info.name);
-                    node.feed("nft", "nftables", &["-f", "-"], &text).map_err(of_namespace)?;
+                    node.feed("nft", "nftables", &["-f", "-"], &text)?;
                 }
                 Rules::Iptables => {
                     for (program, v4) in [("iptables-restore", true), ("ip6tables-restore", false)]
                     {
                         let text = iptables::rules(state, &info.name, v4);
-                        node.feed(program, "iptables", &[], &text).map_err(of_namespace)?;
+                        node.feed(program, "iptables", &[], &text)?;
                     }
                 }
             }
@@ -350,26 +317,11 @@ fn marker_of(frame: &Frame) -> Option<u32> {
     frame.bytes.get(34..38)?.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))
 }
 
-fn set_macs(frame: &mut Frame, destination: Mac, source: Mac) {
-    if let Some(macs) = frame.bytes.get_mut(..12) {
-        macs[..6].copy_from_slice(&destination);
-        macs[6..].copy_from_slice(&source);
-    }
-}
-
-/// Whether a socket does not take a packet for what it is, or rules do not.
-fn is_refusal(error: &io::Error) -> bool {
-    const ERRORS: [i32; 3] = [22, 90, 1]; // EINVAL, EMSGSIZE, EPERM
-    error.raw_os_error().is_some_and(|number| ERRORS.contains(&number))
+/// Whether rules do not let a socket send a packet (`EPERM`).
+fn is_forbidden(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(1)
 }
 
 fn failed(error: impl std::fmt::Display) -> WorldError {
     WorldError::Failed(error.to_string())
-}
-
-fn of_namespace(error: NamespaceError) -> WorldError {
-    match error {
-        NamespaceError::Refused { .. } => failed(error),
-        error => WorldError::Environment(error.to_string()),
-    }
 }

@@ -6,6 +6,7 @@
 //! | their devices, addresses, routes and neighbours | [`devices`] |
 //! | what devices do for programs and stacks | [`driver`] |
 //! | sending and seeing frames | [`tap`] |
+//! | everybody who can send | [`send`] |
 //! | sending packets as a node's own stack does | [`host`] |
 //! | threads on one CPU, for order | [`cpu`] |
 //! | the places where frames are seen | [`watch`] |
@@ -18,6 +19,7 @@ pub mod driver;
 pub mod host;
 pub mod log;
 pub mod netns;
+pub mod send;
 pub mod tap;
 pub mod watch;
 pub mod world;

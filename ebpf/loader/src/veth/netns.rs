@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Command, Stdio};
 
 use nix::sched::{CloneFlags, setns, unshare};
+use twinpath_sim::world::WorldError;
 
 /// A network namespace of this process.
 #[derive(Debug)]
@@ -58,6 +59,16 @@ pub enum NamespaceError {
         /// What the kernel said.
         error: io::Error,
     },
+}
+
+/// What a program refused is a bug; for all else the machine lacks something.
+impl From<NamespaceError> for WorldError {
+    fn from(error: NamespaceError) -> Self {
+        match error {
+            NamespaceError::Refused { .. } => Self::Failed(error.to_string()),
+            error => Self::Environment(error.to_string()),
+        }
+    }
 }
 
 impl Namespace {

@@ -1,6 +1,5 @@
 //! The world of attached programs.
 
-use std::io;
 use std::panic::resume_unwind;
 use std::time::{Duration, Instant};
 
@@ -16,7 +15,7 @@ use twinpath_sim::cluster::{Fate, Place};
 use twinpath_sim::engine::{NodeIndex, node_seed};
 use twinpath_sim::frame::Frame;
 use twinpath_sim::node::Limits;
-use twinpath_sim::topology::{ClientIndex, Mac, Neighbour, PodIndex, Topology};
+use twinpath_sim::topology::{ClientIndex, Neighbour, PodIndex, Topology};
 use twinpath_sim::world::{Plan, Sender, Trace, World, WorldError};
 
 use crate::attach::{AttachError, Attachment, Method};
@@ -24,10 +23,9 @@ use crate::load::Programs;
 use crate::load::{self, LoadError, load};
 use crate::tables::{KernelTables, TableError};
 use crate::veth::devices::{Namespaces, Stacks, UPLINK_NAME};
-use crate::veth::host::HostSocket;
-use crate::veth::netns::{Namespace, NamespaceError};
-use crate::veth::tap::PacketSocket;
-use crate::veth::watch::{Sighting, Watchers, device_number, is_housekeeping};
+use crate::veth::netns::Namespace;
+use crate::veth::send::{Senders, is_refusal};
+use crate::veth::watch::{Sighting, Watchers, is_housekeeping};
 
 /// What clock and dice the programs have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -85,9 +83,7 @@ pub struct VethWorld {
     options: Options,
     now: Nanos,
     nodes: Vec<Node>,
-    senders: Vec<PacketSocket>,
-    clients: Vec<PacketSocket>,
-    hosts: Vec<HostSocket>,
+    senders: Senders,
     watchers: Watchers,
     namespaces: Namespaces,
 }
@@ -116,41 +112,21 @@ impl VethWorld {
                 .collect::<Result<Vec<_>, LoadError>>()
         })
         .map_err(of_load)?;
-        let namespaces = Namespaces::new(&topology, options.stacks).map_err(of_namespace)?;
+        let namespaces = Namespaces::new(&topology, options.stacks)?;
         let mut nodes = Vec::new();
         for (index, (mut ebpf, tables)) in loaded.into_iter().enumerate() {
             let namespace = node_of(&namespaces, index)?;
             let attachments = namespace
-                .run(|| attach_node(&mut ebpf, &topology, index, method))
-                .map_err(of_namespace)?
+                .run(|| attach_node(&mut ebpf, &topology, index, method))?
                 .map_err(failed)?;
             nodes.push(Node { attachments, ebpf, tables });
         }
-        let sender = |namespace: &Namespace| {
-            let sender = namespace.run(|| PacketSocket::sender(device_number(c"eth0")?));
-            sender.map_err(of_namespace)?.map_err(failed)
-        };
-        let senders = namespaces.pods.iter().map(sender).collect::<Result<_, _>>()?;
-        let clients = namespaces.clients.iter().map(sender).collect::<Result<_, _>>()?;
-        let host = |namespace: &Namespace| {
-            namespace.run(HostSocket::new).map_err(of_namespace)?.map_err(failed)
-        };
-        let hosts = namespaces.nodes.iter().map(host).collect::<Result<_, _>>()?;
-        let watchers = Watchers::new(&namespaces).map_err(of_namespace)?;
+        let senders = Senders::new(&namespaces)?;
+        let watchers = Watchers::new(&namespaces)?;
         let plan = Plan::new(options.tables.clone());
         let options = options.clone();
-        let mut world = Self {
-            topology,
-            plan,
-            options,
-            now: 0,
-            nodes,
-            senders,
-            clients,
-            hosts,
-            watchers,
-            namespaces,
-        };
+        let mut world =
+            Self { topology, plan, options, now: 0, nodes, senders, watchers, namespaces };
         world.start_clock()?;
         Ok(world)
     }
@@ -225,8 +201,7 @@ impl VethWorld {
                     old.into_iter()
                         .map(|attachment| attachment.replace(ebpf))
                         .collect::<Result<Vec<_>, _>>()
-                })
-                .map_err(of_namespace)?
+                })?
                 .map_err(failed)?;
         }
         Ok(())
@@ -311,36 +286,14 @@ impl World for VethWorld {
     /// it is on the link or in a pod. Made for [`Stacks::Silent`]; stacks that answer are seen, too.
     fn send_from(&mut self, sender: Sender, frame: &Frame) -> Result<Trace, WorldError> {
         let mut trace = Trace::default();
-        let mut frame = frame.clone();
         self.watchers.take(&self.topology, |_| {}).map_err(failed)?;
-        let sent = match sender {
-            Sender::Pod(pod) => match (self.topology.pods.get(pod), self.senders.get(pod)) {
-                (Some(info), Some(socket)) => {
-                    set_macs(&mut frame, info.gateway, info.mac);
-                    socket.send(&frame)
-                }
-                _ => return Ok(trace),
-            },
-            Sender::Client(client) => {
-                match (self.topology.clients.get(client), self.clients.get(client)) {
-                    (Some(info), Some(socket)) => {
-                        set_macs(&mut frame, info.gateway, info.mac);
-                        socket.send(&frame)
-                    }
-                    _ => return Ok(trace),
-                }
-            }
-            Sender::Node(node) => match self.hosts.get(node) {
-                Some(socket) => socket.send(&frame),
-                None => return Ok(trace),
-            },
-        };
-        match sent {
-            Ok(()) => {}
-            Err(error) if is_refusal(&error) => return Ok(trace),
-            Err(error) => return Err(failed(error)),
+        match self.senders.send(&self.topology, sender, frame) {
+            None => return Ok(trace),
+            Some(Ok(())) => {}
+            Some(Err(error)) if is_refusal(&error) => return Ok(trace),
+            Some(Err(error)) => return Err(failed(error)),
         }
-        trace.seen = self.follow(sender, &frame)?;
+        trace.seen = self.follow(sender, frame)?;
         trace.fate = trace
             .seen
             .last()
@@ -414,18 +367,6 @@ fn chain(
     seen
 }
 
-fn set_macs(frame: &mut Frame, destination: Mac, source: Mac) {
-    if let Some(macs) = frame.bytes.get_mut(..12) {
-        macs[..6].copy_from_slice(&destination);
-        macs[6..].copy_from_slice(&source);
-    }
-}
-
-/// Whether a device does not take a frame for what it is.
-fn is_refusal(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EMSGSIZE))
-}
-
 fn node_of(namespaces: &Namespaces, node: NodeIndex) -> Result<&Namespace, WorldError> {
     namespaces.nodes.get(node).ok_or_else(|| no_node(node))
 }
@@ -445,15 +386,10 @@ fn of_load(error: LoadError) -> WorldError {
     }
 }
 
-fn of_namespace(error: NamespaceError) -> WorldError {
-    match error {
-        NamespaceError::Refused { .. } => failed(error),
-        error => WorldError::Environment(error.to_string()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use twinpath_sim::topology::Mac;
+
     use super::*;
 
     /// What was read in the wrong order is put right by link addresses.
