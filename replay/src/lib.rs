@@ -2,6 +2,7 @@
 //!
 //! | for | see |
 //! |---|---|
+//! | the comparison with iptables, nftables and IPVS | [`bench`] |
 //! | reading and writing captures | [`capture`] |
 //! | the cluster: from dumps, or derived from a capture | [`cluster`] |
 //! | worlds to send packets through | [`worlds`] |
@@ -13,6 +14,7 @@
 //! | the command line | [`command`], [`failure`] |
 #![deny(unsafe_code)]
 
+pub mod bench;
 pub mod capture;
 pub mod cluster;
 pub mod command;
