@@ -388,27 +388,24 @@ pub fn close<T: Table<Tuple, Flow>>(table: &mut T, key: &Tuple) {
     }
 }
 
-/// Restores the half under the packet's tuple from the twin of a [direct](Flow::is_direct) connection,
-/// whose key follows from the tuple alone; whether there was one. Packets leave by `exit`.
+/// Makes `work.half` the half under the packet's tuple from the twin of a [direct](Flow::is_direct)
+/// connection, whose key follows from the tuple alone; whether there was one. How packets leave, and to
+/// put it in, are left to do.
 #[inline(never)]
-pub fn adopt<T: Table<Tuple, Flow>>(
-    table: &mut T,
-    work: &mut Work,
-    exit: Exit,
-    epoch: u32,
-) -> bool {
+pub fn adopt<T: Table<Tuple, Flow>>(table: &T, work: &mut Work, epoch: u32) -> bool {
     let Work { parsed, arrival, half, twin_key, .. } = work;
+    if is_syn(parsed) {
+        return false; // nothing to go on with
+    }
     *twin_key = parsed.tuple.reverse();
     let Some(twin) = find(table, twin_key) else { return false };
-    if !twin.is_direct() || is_syn(parsed) || twin.is_over(parsed, arrival.now) {
+    if !twin.is_direct() || twin.is_over(parsed, arrival.now) {
         return false;
     }
     *half = twin.clone();
-    half.turn(twin_key, exit);
+    half.turn(twin_key, Exit::STACK);
     half.epoch.set(epoch);
     half.update(half.state().after(parsed, half.direction()), arrival.now);
-    // Without room the packet still goes the right way, and so will the next.
-    let _ = table.insert(&parsed.tuple, half, Put::New);
     true
 }
 

@@ -32,32 +32,45 @@ pub enum Selected {
 #[inline(never)]
 pub fn select<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<Selected, DropReason> {
     work.sticky = false;
-    let exit = exit_to(node, &work.parsed.tuple.destination, 0);
-    work.half.begin(&work.parsed, exit, work.arrival.now, node.config.epoch);
+    work.half.begin(&work.parsed, Exit::STACK, work.arrival.now, node.config.epoch);
     if work.frontend != Address::UNSPECIFIED {
         let (frontend, port) = (work.frontend, work.frontend_port);
         work.half.direct(&work.parsed.tuple, work.frontend_service, &frontend, port);
-        return Ok(Selected::Plain);
+        return Ok(straight(node, work));
     }
     // What the stack sends to a pod was translated where it came from.
     if matches!(work.arrival.hook, Hook::ToPod) {
-        return Ok(Selected::Plain);
+        return Ok(straight(node, work));
     }
-    let key = if work.chosen != 0 {
+    let found = if work.chosen != 0 {
         frontend_anywhere(node, &work.parsed.tuple)
     } else {
         frontend(node, work.arrival.hook, &work.parsed.tuple)
     };
-    match key {
-        Some(key) => serve(node, work, &key),
+    match found {
+        Some((key, service)) => {
+            let service = *service;
+            serve(node, work, &key, &service)
+        }
         None => plain(node, work),
     }
 }
 
-/// The frontend that a packet with this tuple goes to: one on the destination itself, or a node port
-/// where the destination is a node.
+/// Makes packets of the connection leave by the way to where the first one says.
+#[inline(always)]
+fn straight<M: Maps>(node: &Node<M>, work: &mut Work) -> Selected {
+    work.half.leave_by(exit_to(node, &work.parsed.tuple.destination, 0));
+    Selected::Plain
+}
+
+/// The frontend that a packet with this tuple goes to, and its service: one on the destination itself, or
+/// a node port where the destination is a node.
 #[inline(never)]
-pub fn frontend<M: Maps>(node: &Node<M>, hook: Hook, tuple: &Tuple) -> Option<ServiceKey> {
+pub fn frontend<'a, M: Maps>(
+    node: &'a Node<M>,
+    hook: Hook,
+    tuple: &Tuple,
+) -> Option<(ServiceKey, &'a Service)> {
     // Clients outside come to this node's own ports. What they send to another one only passes by.
     find_frontend(node, hook.scope(), tuple, matches!(hook.scope(), Scope::Internal))
 }
@@ -65,20 +78,23 @@ pub fn frontend<M: Maps>(node: &Node<M>, hook: Hook, tuple: &Tuple) -> Option<Se
 /// The frontend that a client outside came to with this tuple, here or at another node. A node port's key
 /// has the unspecified address.
 #[inline(never)]
-pub fn frontend_anywhere<M: Maps>(node: &Node<M>, tuple: &Tuple) -> Option<ServiceKey> {
+pub fn frontend_anywhere<'a, M: Maps>(
+    node: &'a Node<M>,
+    tuple: &Tuple,
+) -> Option<(ServiceKey, &'a Service)> {
     find_frontend(node, Scope::External, tuple, true)
 }
 
 #[inline(always)]
-fn find_frontend<M: Maps>(
-    node: &Node<M>,
+fn find_frontend<'a, M: Maps>(
+    node: &'a Node<M>,
     scope: Scope,
     tuple: &Tuple,
     any_node: bool,
-) -> Option<ServiceKey> {
+) -> Option<(ServiceKey, &'a Service)> {
     let mut key = ServiceKey::of(tuple, scope);
-    if node.services.get(&key).is_some() {
-        return Some(key);
+    if let Some(service) = node.services.get(&key) {
+        return Some((key, service));
     }
     match node.endpoints.get(&tuple.destination)?.kind() {
         Kind::Host => {}
@@ -86,7 +102,7 @@ fn find_frontend<M: Maps>(
         Kind::Pod | Kind::Node => return None,
     }
     key.address = Address::any(tuple.is_v4());
-    node.services.get(&key).map(|_| key)
+    node.services.get(&key).map(|service| (key, service))
 }
 
 /// Aims a connection at a backend of the service with this frontend.
@@ -95,8 +111,8 @@ fn serve<M: Maps>(
     node: &mut Node<M>,
     work: &mut Work,
     key: &ServiceKey,
+    service: &Service,
 ) -> Result<Selected, DropReason> {
-    let service = *node.services.get(key).ok_or(DropReason::ServiceBackendNotFound)?;
     let source = work.parsed.tuple.source;
     if service.has(flag::SOURCE_RANGES)
         && node.ranges.get(&RangeKey::of(service.id, source)).is_none()
@@ -110,7 +126,7 @@ fn serve<M: Maps>(
         }
         return Err(work.refuse(Answer::PortUnreachable, reason));
     }
-    let id = choose(node, work, key, &service).ok_or(DropReason::ServiceBackendNotFound)?;
+    let id = choose(node, work, key, service).ok_or(DropReason::ServiceBackendNotFound)?;
     let backend = node.backends.get(&id).ok_or(DropReason::ServiceBackendNotFound)?;
     work.half.aim(service.id, id, backend);
     let (address, is_v4) = (backend.address, work.parsed.tuple.is_v4());
@@ -128,7 +144,7 @@ fn serve<M: Maps>(
         }
         work.half.to.source = hairpin;
     } else if matches!(key.scope(), Scope::External) && !is_here(node, &address) {
-        match Forwarding::of(&service) {
+        match Forwarding::of(service) {
             Forwarding::Snat => work.half.to.source = snat::source(node, is_v4)?,
             wrap if !work.can_tell(wrap) => work.half.to.source = snat::source(node, is_v4)?,
             wrap => work.half.wrap_by(wrap),
@@ -236,8 +252,9 @@ fn plain<M: Maps>(node: &Node<M>, work: &mut Work) -> Result<Selected, DropReaso
     {
         half.to.source = source;
         half.leave_by(Exit::device(node.config.uplink));
+        return Ok(Selected::Plain);
     }
-    Ok(Selected::Plain)
+    Ok(straight(node, work))
 }
 
 /// Whether what arrives at this hook leaves for this address with the node's own.
@@ -292,8 +309,7 @@ pub fn is_fit<M: Maps>(node: &Node<M>, work: &Work, flow: &Flow) -> bool {
     if flow.is_direct() || matches!(work.arrival.hook, Hook::ToPod) {
         return true;
     }
-    let key = frontend(node, work.arrival.hook, &work.parsed.tuple);
-    let Some(service) = key.and_then(|key| node.services.get(&key)) else {
+    let Some((_, service)) = frontend(node, work.arrival.hook, &work.parsed.tuple) else {
         return flow.service == 0 && !is_frontend_address(node, &work.parsed.tuple.destination);
     };
     if service.id != flow.service {

@@ -7,7 +7,7 @@ use crate::address::Address;
 use crate::conntrack::{self, Flow, Twin, find, is_syn};
 use crate::drop_reason::DropReason;
 use crate::parse::Transport;
-use crate::seam::{Host, Maps, Metric, Node, Packet, Table};
+use crate::seam::{Host, Maps, Metric, Node, Packet, Put, Table};
 use crate::select::{exit_to, is_fit};
 use crate::state::Direction;
 use crate::translate::{translate_any, ttl_after};
@@ -85,10 +85,16 @@ fn find_half<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<bool, DropR
     Ok(false)
 }
 
+/// Restores the half under the packet's tuple where it follows from its twin.
 #[inline(always)]
 fn adopt<M: Maps>(node: &mut Node<M>, work: &mut Work) -> bool {
-    let exit = exit_to(node, &work.parsed.tuple.destination, node.config.uplink);
-    conntrack::adopt(&mut node.conntrack, work, exit, node.config.epoch)
+    if !conntrack::adopt(&node.conntrack, work, node.config.epoch) {
+        return false;
+    }
+    work.half.leave_by(exit_to(node, &work.parsed.tuple.destination, node.config.uplink));
+    // Without room the packet still goes the right way, and so will the next.
+    let _ = node.conntrack.insert(&work.parsed.tuple, &work.half, Put::New);
+    true
 }
 
 /// Whether a connection goes on with this packet as it is, and is not to be opened anew.

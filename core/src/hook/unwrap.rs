@@ -76,8 +76,7 @@ pub(super) fn unwrap<P: Packet, M: Maps>(
 /// Notes the frontend that a packet was sent to; whether it is one that is told of in this way.
 #[inline(never)]
 fn note<M: Maps>(node: &Node<M>, work: &mut Work, told: &Tuple, way: Forwarding) -> bool {
-    let Some(key) = frontend_anywhere(node, told) else { return false };
-    let Some(service) = node.services.get(&key) else { return false };
+    let Some((_, service)) = frontend_anywhere(node, told) else { return false };
     if Forwarding::of(service) != way {
         return false;
     }
@@ -265,8 +264,7 @@ fn terminate<M: Maps>(node: &Node<M>, work: &Work, end: &Address) -> Result<u32,
             _ => return Ok(0),
         }
     }
-    let Some(key) = frontend_anywhere(node, &tuple) else { return Ok(0) };
-    let Some(service) = node.services.get(&key) else { return Ok(0) };
+    let Some((key, service)) = frontend_anywhere(node, &tuple) else { return Ok(0) };
     if Forwarding::of(service) != Forwarding::DsrIpip {
         return Ok(0);
     }
