@@ -10,6 +10,7 @@
 //! | objects to a checked cluster state, and what is wrong with them | [`model`], [`problem`] |
 //! | state to one node's tables | [`tables`], [`maglev`] |
 //! | tables to writes, in a safe order | [`diff`] |
+//! | state to the rules that kube-proxy would write instead | [`rules`] |
 //!
 //! ```
 //! # use twinpath_control::{diff, model::State, read::read, tables::{Desired, Devices, Options, Planner}};
@@ -41,4 +42,5 @@ pub mod model;
 pub mod objects;
 pub mod problem;
 pub mod read;
+pub mod rules;
 pub mod tables;

@@ -2,8 +2,7 @@
 //!
 //! | for | see |
 //! |---|---|
-//! | which endpoints rules send to | [`endpoints`] |
-//! | rules of kube-proxy's two modes | [`iptables`], [`nftables`] |
+//! | rules of kube-proxy's two modes | [`twinpath_control::rules`] |
 //! | a world of namespaces with these rules | [`world`] |
 //! | packets, built | [`craft`] |
 //! | packets, taken apart to be compared | [`view`] |
@@ -20,12 +19,9 @@ pub mod capture;
 pub mod compare;
 pub mod craft;
 pub mod deviations;
-pub mod endpoints;
 pub mod exchange;
 pub mod inject;
-pub mod iptables;
 pub mod lab;
-pub mod nftables;
 pub mod rows;
 pub mod run;
 pub mod view;

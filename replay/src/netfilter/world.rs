@@ -4,6 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use twinpath_control::model::State;
+use twinpath_control::rules::{iptables, nftables};
 use twinpath_control::tables::Names;
 use twinpath_core::conntrack::Flow;
 use twinpath_core::parse::parse;
@@ -22,8 +23,6 @@ use twinpath_sim::engine::NodeIndex;
 use twinpath_sim::frame::Frame;
 use twinpath_sim::topology::Topology;
 use twinpath_sim::world::{Sender, Trace, World, WorldError};
-
-use super::{iptables, nftables};
 
 /// Which rules a world has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
-use twinpath_control::model::{Endpoint, FrontendKind, Range, State, TrafficPolicy};
+use crate::model::{Endpoint, FrontendKind, Range, State, TrafficPolicy};
 
 use super::endpoints::{Served, contains, pod_range};
 

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use twinpath_control::model::{
+use crate::model::{
     Endpoint, FrontendKind, PortName, Protocol, Range, ServiceKind, ServicePort, State,
     TrafficPolicy,
 };
