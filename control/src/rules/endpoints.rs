@@ -1,6 +1,8 @@
 //! Which endpoints kube-proxy gives new connections, worked out from the state of the cluster once more
 //! and apart from the control plane.
 
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 
 use crate::model::{
@@ -11,8 +13,11 @@ use crate::model::{
 /// A port of a service in one family, as the rules of one node see it.
 #[derive(Debug)]
 pub struct Served<'a> {
-    /// `default/web:http`.
+    /// `default/web:http`, or `default/web` of a port without a name. What would mean something to those who
+    /// read rules is replaced.
     pub name: String,
+    /// Its name, in full.
+    pub key: &'a PortName,
     /// As rules have it: `tcp`.
     pub protocol: &'static str,
     /// The port.
@@ -30,7 +35,7 @@ impl<'a> Served<'a> {
         ports.map(|(name, port)| Self::new(name, port, node, v4)).collect()
     }
 
-    fn new(name: &PortName, port: &'a ServicePort, node: &str, v4: bool) -> Self {
+    fn new(name: &'a PortName, port: &'a ServicePort, node: &str, v4: bool) -> Self {
         let usable = |is_here: &dyn Fn(&Endpoint) -> bool| {
             let all = || port.endpoints.iter().filter(|e| e.address.is_ipv4() == v4 && is_here(e));
             let ready: Vec<_> = all().filter(|e| e.ready).collect();
@@ -41,7 +46,8 @@ impl<'a> Served<'a> {
             }
         };
         Self {
-            name: format!("{}:{}", name.service, name.port),
+            name: title(name),
+            key: name,
             protocol: match name.protocol {
                 Protocol::Tcp => "tcp",
                 Protocol::Udp => "udp",
@@ -75,6 +81,31 @@ impl<'a> Served<'a> {
         self.port.external_policy == TrafficPolicy::Local
     }
 
+    /// Whether rules choose among the endpoints of the whole cluster: also for the node's own connections
+    /// where those from outside are kept to the node.
+    pub fn uses_cluster(&self) -> bool {
+        self.port.internal_policy == TrafficPolicy::Cluster || self.is_external()
+    }
+
+    /// Whether rules choose among the endpoints of the node.
+    pub fn uses_local(&self) -> bool {
+        self.port.internal_policy == TrafficPolicy::Local || (self.is_external() && self.is_local())
+    }
+
+    /// The endpoints that some rule sends to, each once.
+    pub fn used(&self) -> Vec<&'a Endpoint> {
+        let mut used = if self.uses_cluster() { self.cluster.clone() } else { Vec::new() };
+        if self.uses_local() {
+            for endpoint in &self.local {
+                let end = (endpoint.address, endpoint.port);
+                if !used.iter().any(|other| (other.address, other.port) == end) {
+                    used.push(endpoint);
+                }
+            }
+        }
+        used
+    }
+
     /// Whether it is reached from outside.
     pub fn is_external(&self) -> bool {
         self.port.node_port.is_some()
@@ -98,6 +129,33 @@ impl<'a> Served<'a> {
         let ranges = self.port.source_ranges.iter();
         ranges.filter(|range| range.address.is_ipv4() == v4).copied().collect()
     }
+}
+
+/// What names a port in rules. Names come from dumps, which nobody has checked, and rules are read as root.
+fn title(name: &PortName) -> String {
+    let text = if name.port.is_empty() {
+        name.service.to_string()
+    } else {
+        format!("{}:{}", name.service, name.port)
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:".contains(c);
+    text.chars().map(|c| if plain(c) { c } else { '_' }).collect()
+}
+
+/// A number by which things of one kind are told apart in names of chains.
+pub(super) fn digest(what: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The ports of services that rules of `new` and of `old` differ in. All of them, if the nodes do.
+pub fn changed<'a>(old: &'a State, new: &'a State) -> BTreeSet<&'a PortName> {
+    let all = old.services.keys().chain(new.services.keys());
+    if old.nodes != new.nodes || old.service_ranges != new.service_ranges {
+        return all.collect();
+    }
+    all.filter(|name| old.services.get(name) != new.services.get(name)).collect()
 }
 
 /// The smallest range with all pods of a family, which kube-proxy is told as `--cluster-cidr`.
