@@ -6,7 +6,12 @@
 //! | which endpoints rules send to | [`endpoints`] |
 //! | its iptables mode | [`iptables`] |
 //! | its nftables mode | [`nftables`] |
+//! | its IPVS mode | [`ipvs`] |
 
 pub mod endpoints;
 pub mod iptables;
+pub mod ipvs;
 pub mod nftables;
+
+#[cfg(test)]
+mod tests;
