@@ -6,4 +6,5 @@
 //! | who is compared | [`subject`] |
 
 pub mod result;
+pub mod stats;
 pub mod subject;
