@@ -4,7 +4,15 @@
 //! |---|---|
 //! | what was measured, as data | [`result`] |
 //! | who is compared | [`subject`] |
+//! | medians, spread, ratios and how sure they are | [`stats`] |
+//! | quantities in words, figures in tables | [`quantity`], [`view`] |
+//! | the terminal's report | [`text`] |
 
+pub mod quantity;
 pub mod result;
+#[cfg(test)]
+pub(crate) mod samples;
 pub mod stats;
 pub mod subject;
+pub mod text;
+pub mod view;

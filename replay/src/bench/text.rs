@@ -1,0 +1,146 @@
+//! The terminal's report.
+
+use std::fmt::Write as _;
+
+use super::quantity::{grouped, shown};
+use super::result::Results;
+use super::view::{self, Row, Table};
+
+/// Greatest length of a line of words, in characters. Tables are as wide as they need to be.
+const WIDTH: usize = 110;
+
+/// The whole report: the result in words, a table per measure, where nothing is gained, how it was measured,
+/// what is missing. The same results give the same text.
+pub fn report(results: &Results) -> String {
+    let tables = view::tables(&results.figures);
+    let mut text = wrapped(&view::headline(results, &tables), "");
+    for one in &tables {
+        text += &table(one);
+    }
+    text += &nothing(&tables);
+    text += "\nhow it was measured\n";
+    for line in view::method(results) {
+        text += &wrapped(&line, "  ");
+    }
+    if !results.missing.is_empty() {
+        text += "\nwhat is missing\n";
+        for gap in &results.missing {
+            text += &wrapped(&format!("{}: {}", gap.what, gap.why), "  ");
+        }
+    }
+    text + &format!("\n{}\n", foot(results))
+}
+
+/// `Made-up CPU, 2 processors, kernel 6.18.44, 251 s`.
+fn foot(results: &Results) -> String {
+    let machine = &results.machine;
+    let mut parts = Vec::new();
+    if !machine.processor.is_empty() {
+        parts.push(machine.processor.clone());
+    }
+    if machine.processors > 0 {
+        parts.push(view::count(machine.processors, "processor"));
+    }
+    if !machine.kernel.is_empty() {
+        parts.push(format!("kernel {}", machine.kernel));
+    }
+    parts.push(format!("{} s", grouped(results.took)));
+    parts.join(", ")
+}
+
+/// A measure's table: a row per setting, a column per subject.
+fn table(table: &Table<'_>) -> String {
+    let row_heads = [
+        ("PATH", table.rows.iter().map(|row| row.path.to_owned()).collect::<Vec<_>>()),
+        ("HOOK", table.rows.iter().map(|row| row.hook.to_owned()).collect()),
+        ("FLOWS", table.rows.iter().map(|row| number(row.flows)).collect()),
+        ("SERVICES", table.rows.iter().map(|row| number(row.services)).collect()),
+    ];
+    let mut columns: Vec<(String, Vec<String>)> = row_heads
+        .into_iter()
+        .filter(|(_, cells)| cells.iter().any(|cell| !cell.is_empty()))
+        .map(|(head, cells)| (head.to_owned(), cells))
+        .collect();
+    for (place, subject) in table.subjects.iter().enumerate() {
+        let cells = table.rows.iter().map(|row| cell(table, row, place)).collect();
+        columns.push((subject.name().to_uppercase(), cells));
+    }
+    let better = if table.unit.is_rate() { " (more is better)" } else { "" };
+    let mut text = format!("\n{}{better}\n", table.measure.title());
+    let heads = columns.iter().map(|(head, _)| head.as_str()).collect::<Vec<_>>();
+    let widths: Vec<usize> = columns
+        .iter()
+        .map(|(head, cells)| cells.iter().map(String::len).max().unwrap_or(0).max(head.len()))
+        .collect();
+    let mut line = |cells: &[&str]| {
+        let mut line = String::from("  ");
+        for (cell, width) in cells.iter().zip(&widths) {
+            let _ = write!(line, "{cell:<width$}  "); // writing to a string does not fail
+        }
+        text += line.trim_end();
+        text.push('\n');
+    };
+    line(&heads);
+    for place in 0..table.rows.len() {
+        let cells: Vec<&str> =
+            columns.iter().map(|(_, cells)| cells.get(place).map_or("", String::as_str)).collect();
+        line(&cells);
+    }
+    text
+}
+
+fn number(number: u32) -> String {
+    if number == 0 { String::new() } else { grouped(f64::from(number)) }
+}
+
+/// `1.20 us  2.86x (2.81 to 2.90)`.
+fn cell(table: &Table<'_>, row: &Row<'_>, place: usize) -> String {
+    let Some(cell) = row.cells.get(place).and_then(Option::as_ref) else { return "-".into() };
+    let value = shown(table.unit, cell.spread.median);
+    match &cell.ratio {
+        Some(ratio) => format!("{value}  {} ({})", ratio.short(), ratio.range()),
+        None => value,
+    }
+}
+
+/// The comparisons that twinpath does not win.
+fn nothing(tables: &[Table<'_>]) -> String {
+    let all = view::gains_nothing(tables);
+    if all.is_empty() {
+        return format!(
+            "\nwhere it gains nothing\n  Nowhere among these: every ratio is surely above {}.\n",
+            view::GAIN
+        );
+    }
+    let mut text = String::from("\nwhere it gains nothing\n");
+    for one in all {
+        let line =
+            format!("{}: {} {} ({})", one.what, one.rival, one.ratio.short(), one.ratio.range());
+        text += &wrapped(&line, "  ");
+    }
+    text
+}
+
+/// Words in lines; all but the first line of a paragraph go two further in.
+fn wrapped(words: &str, indent: &str) -> String {
+    let (mut text, mut line) = (String::new(), indent.to_owned());
+    let mut empty = true;
+    for word in words.split_whitespace() {
+        if !empty && line.len() + 1 + word.len() > WIDTH {
+            text += &line;
+            text.push('\n');
+            line = if indent.is_empty() { String::new() } else { format!("{indent}  ") };
+            empty = true;
+        }
+        if !empty {
+            line.push(' ');
+        }
+        line += word;
+        empty = false;
+    }
+    text + &line + "\n"
+}
+
+#[cfg(test)]
+#[path = "text/tests.rs"]
+mod tests;

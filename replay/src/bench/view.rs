@@ -1,0 +1,275 @@
+//! Figures in tables: what the reports show, whatever they look like.
+
+use std::fmt::Write as _;
+
+use super::quantity::{digits, grouped};
+use super::result::{Figure, Measure, Results, Unit};
+use super::stats::{Ratio, Spread, ratio, spread};
+use super::subject::Subject;
+
+/// Below this factor twinpath gains nothing.
+pub const GAIN: f64 = 1.05;
+
+/// All figures of a measure.
+#[derive(Debug)]
+pub struct Table<'a> {
+    /// What was measured.
+    pub measure: Measure,
+    /// In what.
+    pub unit: Unit,
+    /// Whose figures there are: the columns.
+    pub subjects: Vec<Subject>,
+    /// A row per setting.
+    pub rows: Vec<Row<'a>>,
+}
+
+/// A setting: where packets go and what is there.
+#[derive(Debug)]
+pub struct Row<'a> {
+    /// Which way packets go; empty where none go.
+    pub path: &'a str,
+    /// Where programs do it; empty where that is no question.
+    pub hook: &'a str,
+    /// The services that are there.
+    pub services: u32,
+    /// The flows among which packets are spread; 0 where that says nothing.
+    pub flows: u32,
+    /// What each subject has, in the order of the columns.
+    pub cells: Vec<Option<Cell<'a>>>,
+}
+
+/// What was measured of a subject in a setting.
+#[derive(Debug)]
+pub struct Cell<'a> {
+    /// All of it.
+    pub figure: &'a Figure,
+    /// The samples in five numbers.
+    pub spread: Spread,
+    /// By which factor twinpath is better, of the same rounds; `None` of twinpath itself.
+    pub ratio: Option<Ratio>,
+}
+
+/// A table per measure and unit that there are figures of, in the order of [`Measure::ALL`].
+pub fn tables(figures: &[Figure]) -> Vec<Table<'_>> {
+    let mut tables = Vec::new();
+    for measure in Measure::ALL {
+        let mut units: Vec<Unit> = of(figures, measure).map(|figure| figure.unit).collect();
+        units.sort();
+        units.dedup();
+        tables.extend(units.into_iter().filter_map(|unit| table(figures, measure, unit)));
+    }
+    tables
+}
+
+fn of(figures: &[Figure], measure: Measure) -> impl Iterator<Item = &Figure> {
+    figures.iter().filter(move |figure| figure.measure == measure)
+}
+
+fn table(figures: &[Figure], measure: Measure, unit: Unit) -> Option<Table<'_>> {
+    let figures: Vec<&Figure> = of(figures, measure)
+        .filter(|figure| figure.unit == unit && spread(&figure.samples).is_some())
+        .collect();
+    let has = |subject: &Subject| figures.iter().any(|figure| figure.subject == *subject);
+    let subjects: Vec<Subject> = Subject::ALL.into_iter().filter(has).collect();
+    let mut settings: Vec<(&str, u32, u32)> = Vec::new();
+    for figure in &figures {
+        let setting = (figure.path.as_str(), figure.flows, figure.services);
+        if !settings.contains(&setting) {
+            settings.push(setting);
+        }
+    }
+    // Paths in the order of measuring; within each by flows and services.
+    let paths: Vec<&str> = settings.iter().map(|(path, ..)| *path).collect();
+    let first = |path: &str| paths.iter().position(|known| *known == path);
+    settings.sort_by_key(|(path, flows, services)| (first(path), *flows, *services));
+    let mut rows = Vec::new();
+    for setting in settings {
+        let here =
+            |figure: &&&Figure| (figure.path.as_str(), figure.flows, figure.services) == setting;
+        let here: Vec<&Figure> = figures.iter().filter(here).copied().collect();
+        let mut hooks: Vec<&str> = here.iter().map(|figure| figure.hook.as_str()).collect();
+        hooks.retain(|hook| !hook.is_empty());
+        hooks.sort_unstable();
+        hooks.dedup();
+        if hooks.is_empty() {
+            hooks.push("");
+        }
+        // Those with one place alone are beside every place of ours.
+        rows.extend(hooks.into_iter().map(|hook| row(setting, hook, &here, &subjects)));
+    }
+    rows.sort_by_key(|row: &Row<'_>| (first(row.path), row.hook, row.flows, row.services));
+    (!rows.is_empty()).then_some(Table { measure, unit, subjects, rows })
+}
+
+fn row<'a>(
+    (path, flows, services): (&'a str, u32, u32),
+    hook: &'a str,
+    here: &[&'a Figure],
+    subjects: &[Subject],
+) -> Row<'a> {
+    let find = |subject: Subject| {
+        here.iter().copied().find(|figure| {
+            figure.subject == subject && (figure.hook.is_empty() || figure.hook == hook)
+        })
+    };
+    let ours = find(Subject::Twinpath);
+    let cells = subjects.iter().map(|subject| {
+        let figure = find(*subject)?;
+        let ours = ours.filter(|_| *subject != Subject::Twinpath);
+        let ratio =
+            ours.and_then(|ours| ratio(figure.unit.is_rate(), &ours.samples, &figure.samples));
+        Some(Cell { figure, spread: spread(&figure.samples)?, ratio })
+    });
+    Row { path, hook, services, flows, cells: cells.collect() }
+}
+
+impl Row<'_> {
+    /// The setting in words: `clusterip-local, tc, 1 flow, 1,000 services`.
+    pub fn setting(&self) -> String {
+        let mut text = String::new();
+        for part in [self.path, self.hook] {
+            if !part.is_empty() {
+                let _ = write!(text, "{part}, "); // writing to a string does not fail
+            }
+        }
+        if self.flows > 0 {
+            text += &format!("{}, ", count(self.flows, "flow"));
+        }
+        text + &count(self.services, "service")
+    }
+}
+
+/// `1 flow`, `50,000 flows`.
+pub fn count(count: u32, what: &str) -> String {
+    format!("{} {what}{}", grouped(f64::from(count)), if count == 1 { "" } else { "s" })
+}
+
+impl Ratio {
+    /// `2.85x`.
+    pub fn short(&self) -> String {
+        format!("{}x", digits(self.value))
+    }
+
+    /// `2.60 to 3.01`.
+    pub fn range(&self) -> String {
+        format!("{} to {}", digits(self.interval.low), digits(self.interval.high))
+    }
+
+    /// Whether twinpath gains nothing here, or not surely.
+    pub fn is_no_gain(&self) -> bool {
+        self.interval.low <= GAIN
+    }
+
+    /// `2.85 times as long with nftables (2.60 to 3.01)`, and for rates `twinpath does 2.85 times what
+    /// nftables does (2.60 to 3.01)`.
+    fn words(&self, unit: Unit, rival: Subject) -> String {
+        let (factor, range) = (digits(self.value), self.range());
+        let same = self.interval.low <= 1.0 && self.interval.high >= 1.0;
+        match (unit.is_rate(), same) {
+            (false, true) => {
+                format!("the same with {rival}, as far as can be told ({range} times)")
+            }
+            (true, true) => format!("{rival} does the same, as far as can be told ({range} times)"),
+            (false, false) => {
+                let much = match unit {
+                    Unit::Nanoseconds => "long",
+                    Unit::Instructions => "many instructions",
+                    _ => "much",
+                };
+                format!("{factor} times as {much} with {rival} ({range})")
+            }
+            (true, false) => format!("twinpath does {factor} times what {rival} does ({range})"),
+        }
+    }
+}
+
+/// The result in one sentence or two, with its uncertainty: per packet or, where packets were not measured,
+/// of whatever was measured first; at the most services at which there is something to compare.
+pub fn headline(results: &Results, tables: &[Table<'_>]) -> String {
+    let compared = |table: &&Table<'_>| table.rows.iter().any(|row| compared(row).next().is_some());
+    let main = [Measure::Established, Measure::NewFlow];
+    let mut told: Vec<&Table<'_>> =
+        tables.iter().filter(|table| main.contains(&table.measure)).filter(compared).collect();
+    if told.is_empty() {
+        told.extend(tables.iter().find(compared));
+    }
+    let mut text: String = told.iter().filter_map(|table| sentence(table)).collect();
+    if text.is_empty() {
+        text =
+            "Nothing was compared: twinpath and another subject were not measured in one setting. "
+                .into();
+    }
+    if !results.complete {
+        text += "The run is incomplete. ";
+    }
+    text.trim_end().to_owned()
+}
+
+fn compared<'a>(row: &'a Row<'_>) -> impl Iterator<Item = (Subject, Ratio)> + 'a {
+    let cells = row.cells.iter().flatten();
+    let rivals = cells.filter(|cell| Subject::RIVALS.contains(&cell.figure.subject));
+    rivals.filter_map(|cell| Some((cell.figure.subject, cell.ratio?)))
+}
+
+fn sentence(table: &Table<'_>) -> Option<String> {
+    let most = table.rows.iter().filter(|row| compared(row).next().is_some());
+    // The first of the paths, at the most services.
+    let row = most.rev().max_by_key(|row| row.services)?;
+    let rivals: Vec<String> =
+        compared(row).map(|(rival, ratio)| ratio.words(table.unit, rival)).collect();
+    let (last, others) = rivals.split_last()?;
+    let rivals =
+        if others.is_empty() { last.clone() } else { format!("{} and {last}", others.join(", ")) };
+    let title = table.measure.title();
+    let title = format!("{}{}", title.get(..1)?.to_uppercase(), title.get(1..)?);
+    let setting = row.setting();
+    Some(if table.unit.is_rate() {
+        format!("{title}: {rivals}, at {setting}. ")
+    } else {
+        format!("Beside twinpath, {} takes {rivals}, at {setting}. ", table.measure.title())
+    })
+}
+
+/// Where twinpath gains nothing.
+#[derive(Debug)]
+pub struct Nothing {
+    /// What was measured, and in which setting.
+    pub what: String,
+    /// Beside whom.
+    pub rival: Subject,
+    /// How it compares.
+    pub ratio: Ratio,
+}
+
+/// All comparisons with rivals in which twinpath is not surely better by more than [`GAIN`].
+pub fn gains_nothing(tables: &[Table<'_>]) -> Vec<Nothing> {
+    let mut all = Vec::new();
+    for table in tables {
+        for row in &table.rows {
+            let what = || format!("{}: {}", table.measure.title(), row.setting());
+            all.extend(
+                compared(row)
+                    .filter(|(_, ratio)| ratio.is_no_gain())
+                    .map(|(rival, ratio)| Nothing { what: what(), rival, ratio }),
+            );
+        }
+    }
+    all
+}
+
+/// How it was measured, a line each.
+pub fn method(results: &Results) -> [String; 3] {
+    let rounds = results.figures.iter().map(|figure| figure.samples.len());
+    let (least, most) = (rounds.clone().min().unwrap_or(0), rounds.max().unwrap_or(0));
+    let rounds = if least == most { most.to_string() } else { format!("{least} to {most}") };
+    [
+        format!(
+            "Every figure is the median of {rounds} rounds; each round takes all subjects in turn, in another order, through the same packets and the same sink."
+        ),
+        format!(
+            "A ratio is the median of the rounds' ratios; above 1 twinpath is better. Its range holds it 19 times of 20: resampled rounds, or least to greatest of fewer than {}.",
+            super::stats::ENOUGH
+        ),
+        "All of it ran on one machine over veth devices in network namespaces: what a network card adds or takes off is in none of the figures.".into(),
+    ]
+}
