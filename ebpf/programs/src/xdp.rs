@@ -1,5 +1,7 @@
 //! A packet in the kernel at the XDP hook, and the program there.
 
+use core::arch::asm;
+
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::bindings::{BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup as FibLookup, xdp_md};
 use aya_ebpf::helpers::bpf_redirect;
@@ -64,16 +66,23 @@ impl Frame {
     #[inline(always)]
     fn at(&self, at: At, size: usize) -> Option<*mut u8> {
         let at = at.0 & (At::LIMIT - 1); // the verifier wants to see a bound
-        // SAFETY: the context is valid for the run of the program. Volatile as for packets at tc.
-        let (data, end) = unsafe {
-            (
-                core::ptr::read_volatile(&raw const (*self.context).data) as usize,
-                core::ptr::read_volatile(&raw const (*self.context).data_end) as usize,
-            )
-        };
+        let (data, end) = self.bounds();
         let start = data + at;
         let size = if size < 2 { 2 } else { size };
         if start + size > end { None } else { Some(start as *mut u8) }
+    }
+
+    /// Where the frame begins and ends. Nothing that this program calls moves it, so the compiler may keep
+    /// both; by assembly, since it would take what it reads for 32-bit numbers and cut pointers off.
+    #[inline(always)]
+    fn bounds(&self) -> (usize, usize) {
+        let (data, end): (usize, usize);
+        // SAFETY: the context is valid for the run of the program; the members are the first two.
+        unsafe {
+            asm!("{0} = *(u32 *)({1} + 0)", out(reg) data, in(reg) self.context, options(pure, nomem));
+            asm!("{0} = *(u32 *)({1} + 4)", out(reg) end, in(reg) self.context, options(pure, nomem));
+        }
+        (data, end)
     }
 }
 
