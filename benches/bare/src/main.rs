@@ -7,7 +7,9 @@
 // The macros that make a function a program write another one around it, public and without docs.
 #![allow(missing_docs, unreachable_pub)]
 
+mod generator;
 mod nat;
+mod sink;
 
 use aya_ebpf::bindings::{__sk_buff, BPF_F_PSEUDO_HDR, TC_ACT_OK};
 use aya_ebpf::helpers::bpf_redirect_peer;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | the compiled programs, and what to do when there are none | [`object`] |
 //! | loading, with limits and, for a verifier, virtual time | [`load`] |
+//! | live frames: made, counted, and translated by bare programs | [`live`] |
 //! | a node's tables in kernel maps | [`tables`] |
 //! | system calls that the loader library lacks | [`sys`] |
 //! | attaching to devices | [`attach`] |
@@ -14,6 +15,7 @@
 
 pub mod attach;
 pub mod eviction;
+pub mod live;
 pub mod load;
 pub mod object;
 pub mod sys;

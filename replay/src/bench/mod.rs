@@ -7,7 +7,16 @@
 //! | medians, spread, ratios and how sure they are | [`stats`] |
 //! | quantities in words, figures in tables | [`quantity`], [`view`] |
 //! | the terminal's report | [`text`] |
+//! | the cluster of services | [`cluster`] |
+//! | the place where a subject is measured | [`lab`] |
+//! | what carries its packets there | [`datapath`] |
+//! | packets of connections, established and new | [`live`], [`frame`] |
 
+pub mod cluster;
+pub mod datapath;
+pub mod frame;
+pub mod lab;
+pub mod live;
 pub mod quantity;
 pub mod result;
 #[cfg(test)]

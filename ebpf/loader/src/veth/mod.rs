@@ -9,10 +9,12 @@
 //! | everybody who can send | [`send`] |
 //! | sending packets as a node's own stack does | [`host`] |
 //! | threads on one CPU, for order | [`cpu`] |
+//! | the kernel's own connections, forgotten | [`conntrack`] |
 //! | the places where frames are seen | [`watch`] |
 //! | packets that netfilter rules log | [`log`] |
 //! | the world itself | [`world`] |
 
+pub mod conntrack;
 pub mod cpu;
 pub mod devices;
 pub mod driver;
