@@ -22,9 +22,9 @@ const TCP: u8 = 6;
 const SYN: u8 = 2;
 const ACK: u8 = 16;
 
-/// How many frames have arrived.
+/// How many frames have arrived, by the number of the device.
 #[map]
-static ARRIVED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+static ARRIVED: PerCpuArray<u64> = PerCpuArray::with_max_entries(16, 0);
 
 /// At tc.
 #[classifier]
@@ -52,7 +52,8 @@ fn at_tc(skb: *mut __sk_buff) -> bool {
             core::ptr::read_volatile(&raw const (*skb).data_end) as usize,
         )
     };
-    take(start, end).is_some()
+    // SAFETY: as above.
+    take(start, end, unsafe { (*skb).ifindex }).is_some()
 }
 
 #[inline(always)]
@@ -64,12 +65,13 @@ fn at_xdp(context: *mut xdp_md) -> bool {
             core::ptr::read_volatile(&raw const (*context).data_end) as usize,
         )
     };
-    take(start, end).is_some()
+    // SAFETY: as above.
+    take(start, end, unsafe { (*context).ingress_ifindex }).is_some()
 }
 
 /// Counts a frame that has arrived; whether it is to be sent back, for which it is then ready.
 #[inline(always)]
-fn take(start: usize, end: usize) -> Option<()> {
+fn take(start: usize, end: usize, device: u32) -> Option<()> {
     if start + 54 > end {
         return None;
     }
@@ -87,7 +89,7 @@ fn take(start: usize, end: usize) -> Option<()> {
         if ports + 4 > end || *((ports + 2) as *const u16) != rule.port {
             return None;
         }
-        *ARRIVED.get_ptr_mut(0)? += 1;
+        *ARRIVED.get_ptr_mut(device)? += 1;
         if rule.answer == 0 || header != 20 {
             return None;
         }

@@ -206,7 +206,7 @@ impl Generator {
     }
 }
 
-/// Counts frames where they arrive, and drops them. Nothing gets past.
+/// Counts frames where they arrive, at devices with numbers below 16, and drops them. Nothing gets past.
 pub struct Sinks {
     ebpf: Ebpf,
     rule: Array<MapData, [u8; 4]>,
@@ -244,13 +244,22 @@ impl Sinks {
     pub fn expect(&mut self, port: u16, answer: bool) -> Result<(), LiveError> {
         let ([a, b], [c, d]) = (port.to_be_bytes(), u16::from(answer).to_ne_bytes());
         self.rule.set(0, [a, b, c, d], 0)?;
-        let zeroes = self.arrived.get(&0, 0)?.iter().map(|_| 0).collect::<Vec<u64>>();
-        Ok(self.arrived.set(0, PerCpuValues::try_from(zeroes)?, 0)?)
+        for device in 0..self.arrived.len() {
+            let zeroes = self.arrived.get(&device, 0)?.iter().map(|_| 0).collect::<Vec<u64>>();
+            self.arrived.set(device, PerCpuValues::try_from(zeroes)?, 0)?;
+        }
+        Ok(())
     }
 
-    /// How many frames have arrived.
-    pub fn arrived(&self) -> Result<u64, LiveError> {
-        Ok(self.arrived.get(&0, 0)?.iter().sum())
+    /// How many frames have arrived at devices with these numbers, and how many at all.
+    pub fn arrived(&self, devices: &[IfIndex]) -> Result<(u64, u64), LiveError> {
+        let (mut there, mut all) = (0, 0);
+        for device in 0..self.arrived.len() {
+            let count: u64 = self.arrived.get(&device, 0)?.iter().sum();
+            all += count;
+            there += if devices.contains(&device) { count } else { 0 };
+        }
+        Ok((there, all))
     }
 }
 

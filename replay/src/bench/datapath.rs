@@ -29,7 +29,7 @@ pub enum Datapath {
     /// Our programs, with all hooks of a node.
     Twinpath(Box<Twinpath>),
     /// The bare programs, which are attached and filled for each way of packets.
-    Bare(Bare),
+    Bare(Box<Bare>),
     /// The node's stack, with rules or without.
     Stack,
 }
@@ -60,7 +60,10 @@ impl Datapath {
                 let twinpath = Twinpath::new(hook, state, topology, node)?;
                 Ok(Self::Twinpath(Box::new(twinpath)))
             }
-            Subject::Bare => Ok(Self::Bare(Bare::new(2 * u32::from(MAX_FLOWS)).map_err(of_live)?)),
+            Subject::Bare => {
+                let bare = Bare::new(6 * u32::from(MAX_FLOWS)).map_err(of_live)?;
+                Ok(Self::Bare(Box::new(bare)))
+            }
             Subject::Forward => Ok(Self::Stack),
             Subject::IptablesLegacy => {
                 let rules = iptables::rules(state, NODE, true);

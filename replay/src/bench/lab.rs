@@ -2,8 +2,11 @@
 //!
 //! ```text
 //!   client   eth0 ──── pod10 ┐
+//!             10        10   │
 //!   pod      eth0 ──── pod11 ┤ node   eth0 ──────── eth0   router
-//!   pod      eth0 ──── pod12 ┘         2             2
+//!             11        11   │         2             2
+//!   pod      eth0 ──── pod12 ┘
+//!             12        12
 //! ```
 //!
 //! The router's namespace stands for all that is beyond the node: it has the addresses of the other
@@ -11,6 +14,7 @@
 //! would eat the answers of those that are asked for.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use twinpath_kernel::live::Sinks;
 use twinpath_kernel::veth::driver::put_together;
@@ -64,8 +68,8 @@ pub struct Lab {
     pub(super) opened: Option<Opened>,
     /// What carries packets: before the namespaces, so that it leaves them while they are there.
     pub datapath: Datapath,
-    /// The node.
-    pub node: Namespace,
+    /// The node. Shared, so that a thread can change it while another sends.
+    pub node: Arc<Namespace>,
     /// The pod that asks.
     pub client: Namespace,
     /// The pods of the node that serve: those of [`cluster::LOCAL`].
@@ -130,7 +134,7 @@ impl Lab {
             sinks: None,
             opened: None,
             datapath,
-            node,
+            node: Arc::new(node),
             client,
             backends,
             router,
@@ -189,7 +193,7 @@ fn pod_device(pod: &PodInfo, path: &str) -> String {
     let (number, gateway, mac) = (pod.device, text(pod.gateway), text(pod.mac));
     let mut commands = format!(
         "link add name pod{number} index {number} address {gateway} type veth \
-         peer name eth0 index 2 address {mac} netns {path}\n\
+         peer name eth0 index {number} address {mac} netns {path}\n\
          link set pod{number} up\n"
     );
     for address in &pod.addresses {

@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 use twinpath_core::address::Address;
 use twinpath_core::bytes::Be16;
 use twinpath_core::tuple::Tuple;
+use twinpath_core::verdict::IfIndex;
 use twinpath_core::wire::TCP;
 use twinpath_kernel::live::{Entry, Generator, Place, Sinks, Template, count_time};
 use twinpath_kernel::veth::{conntrack, cpu};
 use twinpath_sim::topology::UPLINK as UPLINK_NUMBER;
 use twinpath_sim::world::WorldError;
 
+use super::churn::Changes;
 use super::cluster::{self, CLIENT, NODE_ADDRESS, OUTSIDE, POD_PORT, Port};
 use super::datapath::{Datapath, of_live};
 use super::frame::{Ends, FIRST_PORT, MAX_FLOWS, Step, tcp};
@@ -80,7 +82,7 @@ impl Path {
 /// What is measured in a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setting {
-    /// [`Measure::Established`], [`Measure::NewFlow`] or [`Measure::ProgramTime`].
+    /// [`Measure::Established`], [`Measure::NewFlow`], [`Measure::ProgramTime`] or [`Measure::Churn`].
     pub measure: Measure,
     /// Which way packets go.
     pub path: Path,
@@ -152,6 +154,7 @@ impl Setting {
                 // The bare programs keep no connections, and plain forwarding knows none.
                 Measure::NewFlow => !matches!(lab.subject, Subject::Bare | Subject::Forward),
                 Measure::ProgramTime => programs,
+                Measure::Churn => Changes::are_of(lab.subject),
                 _ => false,
             }
     }
@@ -183,8 +186,18 @@ impl Setting {
         lab.open(self.path, flows)?;
         // Nothing that was put off while others were measured is to be in the figure.
         lab.send(self.path, flows, Step::Established, u32::from(flows).max(1_000), false)?;
-        if self.measure != Measure::ProgramTime {
-            return lab.send(self.path, flows, Step::Established, self.frames, false);
+        match self.measure {
+            Measure::ProgramTime => {}
+            Measure::Churn => {
+                let mut changes = Changes::of(lab)?;
+                let during = |lab: &mut Lab| {
+                    lab.send(self.path, flows, Step::Established, self.frames, false)
+                };
+                let sample = changes.while_at_it(lab, during);
+                changes.end(lab);
+                return sample;
+            }
+            _ => return lab.send(self.path, flows, Step::Established, self.frames, false),
         }
         let _counting = count_time().map_err(of_live)?;
         let before = lab.run_time()?;
@@ -300,7 +313,14 @@ impl Lab {
         let (namespace, entry) = if path.is_from_outside() {
             (&self.router, Entry::Sent(UPLINK_NUMBER))
         } else {
-            (&self.node, Entry::Received(self.pod(CLIENT)?.device))
+            (&*self.node, Entry::Received(self.pod(CLIENT)?.device))
+        };
+        let ends: Vec<IfIndex> = match path {
+            Path::ClusterLocal => cluster::LOCAL
+                .into_iter()
+                .map(|address| self.pod(address).map(|pod| pod.device))
+                .collect::<Result<_, _>>()?,
+            _ => vec![UPLINK_NUMBER],
         };
         let sinks = self.sinks.as_mut().ok_or_else(|| failed("no sinks"))?;
         sinks.expect(POD_PORT, answered).map_err(of_live)?;
@@ -312,18 +332,19 @@ impl Lab {
         let took = namespace.run(send)?.map_err(of_live)?;
         let until = Instant::now() + Duration::from_millis(500);
         loop {
-            let arrived = sinks.arrived().map_err(of_live)?;
-            if arrived == u64::from(frames) {
+            let (there, arrived) = sinks.arrived(&ends).map_err(of_live)?;
+            if (there, arrived) == (frames.into(), frames.into()) {
                 return Ok(took);
             }
             if Instant::now() > until || arrived > u64::from(frames) {
                 return Err(failed(format!(
-                    "{} with {} services, {} at {}: {arrived} of {frames} frames arrived \
-                     ({step:?}, {flows} flows)",
+                    "{} with {} services, {} at {}: {there} of {frames} frames arrived, and {} \
+                     elsewhere ({step:?}, {flows} flows)",
                     self.subject,
                     self.services,
                     path.name(),
                     self.hook.name(),
+                    arrived - there,
                 )));
             }
             std::thread::sleep(Duration::from_millis(1));

@@ -10,8 +10,10 @@
 //! | the cluster of services | [`cluster`] |
 //! | the place where a subject is measured | [`lab`] |
 //! | what carries its packets there | [`datapath`] |
+//! | services that come and go meanwhile | [`churn`] |
 //! | packets of connections, established and new | [`live`], [`frame`] |
 
+pub mod churn;
 pub mod cluster;
 pub mod datapath;
 pub mod frame;

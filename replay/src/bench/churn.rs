@@ -1,0 +1,109 @@
+//! Services that come and go while packets are measured.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use twinpath_control::diff::{Target, Write};
+use twinpath_kernel::veth::cpu;
+use twinpath_kernel::veth::netns::Namespace;
+use twinpath_sim::world::WorldError;
+
+use super::cluster::{self, NODE};
+use super::datapath::{Datapath, Twinpath};
+use super::lab::{Lab, failed};
+use super::subject::Subject;
+
+/// The time between two changes, beside what a change takes.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// One service that is added and removed, in turns.
+pub struct Changes {
+    twinpath: Box<Twinpath>,
+    /// What adds it, and what removes it.
+    writes: [Vec<Write>; 2],
+    epoch: u32,
+    /// Whether it is there.
+    is_there: bool,
+}
+
+impl Changes {
+    /// Whether a subject has services that can change.
+    pub const fn are_of(subject: Subject) -> bool {
+        matches!(subject, Subject::Twinpath)
+    }
+
+    /// Works the changes of a lab out, and takes from it what they are made to. [`Self::end`] must follow.
+    pub fn of(lab: &mut Lab) -> Result<Self, WorldError> {
+        let before = cluster::state(lab.services);
+        let mut after = before.clone();
+        after.services.extend([cluster::other(lab.services)]);
+        let mut twinpath = match std::mem::replace(&mut lab.datapath, Datapath::Stack) {
+            Datapath::Twinpath(twinpath) => twinpath,
+            other => {
+                lab.datapath = other;
+                return Err(failed(format!("{} has no services that change", lab.subject)));
+            }
+        };
+        let writes = [after, before].map(|state| twinpath.plan.writes(&state, NODE, &lab.topology));
+        let mut epochs = writes.iter().flatten().filter_map(|write| match write {
+            Write::Config(config) => Some(config.epoch),
+            _ => None,
+        });
+        let epoch = epochs.next_back().unwrap_or(0);
+        Ok(Self { twinpath, writes, epoch, is_there: false })
+    }
+
+    /// Makes changes on a thread of another CPU while something else is done, which begins after the first
+    /// of them.
+    pub fn while_at_it<T>(
+        &mut self,
+        lab: &mut Lab,
+        job: impl FnOnce(&mut Lab) -> Result<T, WorldError>,
+    ) -> Result<T, WorldError> {
+        let (done, node) = (AtomicBool::new(false), Arc::clone(&lab.node));
+        let (begun, first) = std::sync::mpsc::channel();
+        let (result, changed) = std::thread::scope(|scope| {
+            let changes = scope.spawn(|| -> Result<(), WorldError> {
+                let begun = begun;
+                cpu::go_elsewhere().map_err(failed)?;
+                // Both in turns, and at the end what was there before.
+                while !done.load(Ordering::Relaxed) || self.is_there {
+                    self.turn(&node)?;
+                    let _ = begun.send(()); // nobody waits for those after the first
+                    std::thread::sleep(PAUSE);
+                }
+                Ok(())
+            });
+            let result = first.recv().map_err(failed).and_then(|()| job(lab));
+            done.store(true, Ordering::Relaxed);
+            (result, changes.join())
+        });
+        changed.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        result
+    }
+
+    /// Gives back what was taken.
+    pub fn end(self, lab: &mut Lab) {
+        lab.datapath = Datapath::Twinpath(self.twinpath);
+    }
+
+    fn turn(&mut self, _: &Namespace) -> Result<(), WorldError> {
+        let [add, remove] = &self.writes;
+        for write in if self.is_there { remove } else { add } {
+            let write = match write {
+                // A number that was there before would hide the change from connections.
+                Write::Config(config) => {
+                    self.epoch = self.epoch.wrapping_add(1);
+                    let mut config = *config;
+                    config.epoch = self.epoch;
+                    Write::Config(config)
+                }
+                other => *other,
+            };
+            self.twinpath.tables.write(&write).map_err(failed)?;
+        }
+        self.is_there = !self.is_there;
+        Ok(())
+    }
+}
