@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use twinpath_control::diff::{Target, Write};
+use twinpath_control::model::State;
+use twinpath_core::seam::Config;
 use twinpath_kernel::veth::cpu;
 use twinpath_kernel::veth::netns::Namespace;
 use twinpath_sim::world::WorldError;
@@ -19,25 +21,40 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// One service that is added and removed, in turns.
 pub struct Changes {
-    twinpath: Box<Twinpath>,
-    /// What adds it, and what removes it.
-    writes: [Vec<Write>; 2],
-    epoch: u32,
+    of: Of,
     /// Whether it is there.
     is_there: bool,
 }
 
+/// Something that is done to a node.
+pub type Turn = Box<dyn FnMut(&Namespace) -> Result<(), WorldError> + Send>;
+
+enum Of {
+    Tables {
+        twinpath: Box<Twinpath>,
+        /// What adds it, and what removes it.
+        writes: [Vec<Write>; 2],
+        epoch: u32,
+    },
+    Rules([Turn; 2]),
+}
+
 impl Changes {
-    /// Whether a subject has services that can change.
+    /// Whether a subject has services whose changes [`Self::of`] works out.
     pub const fn are_of(subject: Subject) -> bool {
         matches!(subject, Subject::Twinpath)
     }
 
+    /// The cluster of a lab as it is, and with one more service.
+    pub fn states(services: u32) -> [State; 2] {
+        let before = cluster::state(services);
+        let mut after = before.clone();
+        after.services.extend([cluster::other(services)]);
+        [before, after]
+    }
+
     /// Works the changes of a lab out, and takes from it what they are made to. [`Self::end`] must follow.
     pub fn of(lab: &mut Lab) -> Result<Self, WorldError> {
-        let before = cluster::state(lab.services);
-        let mut after = before.clone();
-        after.services.extend([cluster::other(lab.services)]);
         let mut twinpath = match std::mem::replace(&mut lab.datapath, Datapath::Stack) {
             Datapath::Twinpath(twinpath) => twinpath,
             other => {
@@ -45,13 +62,19 @@ impl Changes {
                 return Err(failed(format!("{} has no services that change", lab.subject)));
             }
         };
+        let [before, after] = Self::states(lab.services);
         let writes = [after, before].map(|state| twinpath.plan.writes(&state, NODE, &lab.topology));
         let mut epochs = writes.iter().flatten().filter_map(|write| match write {
             Write::Config(config) => Some(config.epoch),
             _ => None,
         });
         let epoch = epochs.next_back().unwrap_or(0);
-        Ok(Self { twinpath, writes, epoch, is_there: false })
+        Ok(Self { of: Of::Tables { twinpath, writes, epoch }, is_there: false })
+    }
+
+    /// Changes of rules: what adds a service, and what removes it. Nothing is taken from a lab.
+    pub fn by(turns: [Turn; 2]) -> Self {
+        Self { of: Of::Rules(turns), is_there: false }
     }
 
     /// Makes changes on a thread of another CPU while something else is done, which begins after the first
@@ -85,23 +108,32 @@ impl Changes {
 
     /// Gives back what was taken.
     pub fn end(self, lab: &mut Lab) {
-        lab.datapath = Datapath::Twinpath(self.twinpath);
+        if let Of::Tables { twinpath, .. } = self.of {
+            lab.datapath = Datapath::Twinpath(twinpath);
+        }
     }
 
-    fn turn(&mut self, _: &Namespace) -> Result<(), WorldError> {
-        let [add, remove] = &self.writes;
-        for write in if self.is_there { remove } else { add } {
-            let write = match write {
-                // A number that was there before would hide the change from connections.
-                Write::Config(config) => {
-                    self.epoch = self.epoch.wrapping_add(1);
-                    let mut config = *config;
-                    config.epoch = self.epoch;
-                    Write::Config(config)
+    fn turn(&mut self, node: &Namespace) -> Result<(), WorldError> {
+        let place = usize::from(self.is_there);
+        match &mut self.of {
+            Of::Tables { twinpath, writes, epoch } => {
+                for write in writes.get(place).into_iter().flatten() {
+                    let write = match write {
+                        // A number that was there before would hide the change from connections.
+                        Write::Config(config) => {
+                            *epoch = epoch.wrapping_add(1);
+                            Write::Config(Config { epoch: *epoch, ..*config })
+                        }
+                        other => *other,
+                    };
+                    twinpath.tables.write(&write).map_err(failed)?;
                 }
-                other => *other,
-            };
-            self.twinpath.tables.write(&write).map_err(failed)?;
+            }
+            Of::Rules(turns) => {
+                if let Some(turn) = turns.get_mut(place) {
+                    turn(node)?;
+                }
+            }
         }
         self.is_there = !self.is_there;
         Ok(())

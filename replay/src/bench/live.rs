@@ -177,6 +177,7 @@ impl Setting {
     /// One sample: nanoseconds per frame.
     pub fn measure(&self, lab: &mut Lab) -> Result<f64, WorldError> {
         let flows = self.flows.clamp(1, MAX_FLOWS);
+        lab.check_room(flows)?;
         lab.attach_sinks()?;
         if self.measure == Measure::NewFlow {
             lab.ready(self.path, flows)?;
@@ -222,6 +223,23 @@ impl Lab {
             .map_err(of_live)?;
         self.sinks = Some(sinks);
         Ok(())
+    }
+
+    /// Whether the kernel keeps that many connections: it drops what opens one more.
+    fn check_room(&self, flows: u16) -> Result<(), WorldError> {
+        let is_rules = matches!(self.datapath, Datapath::Stack) && self.subject != Subject::Forward;
+        let path = "/proc/sys/net/nf_conntrack_max";
+        let most = std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
+        match most {
+            Some(most) if is_rules && most < 2 * u32::from(flows) => {
+                Err(WorldError::Environment(format!(
+                    "the kernel keeps {most} connections of netfilter and {} may be needed: \
+                     run `sysctl net.nf_conntrack_max=262144`",
+                    2 * u32::from(flows)
+                )))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Opens connections, or goes on with those that are open.
