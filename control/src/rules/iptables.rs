@@ -55,8 +55,9 @@ pub fn sweep(old: &State, new: &State, node: &str, v4: bool) -> String {
     let chains = |state: &State| {
         let mut tables = Tables::new(state, node, v4);
         tables.fill(state, node, Some(&only));
-        let lines = tables.nat_chains.lines();
-        lines.map(|line| line.trim_matches([':', '-', ' ']).to_owned()).collect::<BTreeSet<_>>()
+        let names = tables.nat_chains.lines().filter_map(|line| line.strip_prefix(':'));
+        let names = names.filter_map(|line| line.split(' ').next());
+        names.map(str::to_owned).collect::<BTreeSet<_>>()
     };
     let (old, new) = (chains(old), chains(new));
     let gone: Vec<_> = old.difference(&new).collect();

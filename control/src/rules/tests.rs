@@ -180,7 +180,13 @@ fn iptables_rewrites_shared_chains_and_those_that_have_changed() {
     assert!(update.contains("default/web:http -> 10.244.2.99:8080"), "{update}");
     assert!(!update.contains("PREROUTING"), "{update}");
     let sweep = iptables::sweep(&old, &changed(&old), NODE, true);
-    assert_eq!(sweep.lines().filter(|line| line.starts_with("-X KUBE-SEP-")).count(), 1, "{sweep}");
+    let [table, flushed, deleted, commit] = sweep.lines().collect::<Vec<_>>()[..] else {
+        panic!("{sweep}");
+    };
+    assert_eq!((table, commit), ("*nat", "COMMIT"));
+    let name = deleted.strip_prefix("-X ").unwrap();
+    assert!(name.starts_with("KUBE-SEP-") && !name.contains(' '), "{name}");
+    assert_eq!(flushed, format!(":{name} - [0:0]"));
     assert_eq!(iptables::sweep(&old, &old, NODE, true), "");
 }
 

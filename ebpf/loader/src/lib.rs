@@ -6,6 +6,7 @@
 //! | loading, with limits and, for a verifier, virtual time | [`load`] |
 //! | live frames: made, counted, and translated by bare programs | [`live`] |
 //! | a node's tables in kernel maps | [`tables`] |
+//! | what maps take of the kernel's memory | [`memory`] |
 //! | system calls that the loader library lacks | [`sys`] |
 //! | attaching to devices | [`attach`] |
 //! | a world of network namespaces | [`veth`] |
@@ -17,6 +18,7 @@ pub mod attach;
 pub mod eviction;
 pub mod live;
 pub mod load;
+pub mod memory;
 pub mod object;
 pub mod sys;
 pub mod tables;

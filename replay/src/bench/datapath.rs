@@ -16,6 +16,7 @@ use twinpath_sim::world::{Plan, WorldError};
 use super::cluster::NODE;
 use super::frame::MAX_FLOWS;
 use super::lab::{Hook, UPLINK, failed};
+use super::rival::Rival;
 use super::subject::Subject;
 use crate::netfilter::{iptables, nftables};
 
@@ -65,18 +66,11 @@ impl Datapath {
                 Ok(Self::Bare(Box::new(bare)))
             }
             Subject::Forward => Ok(Self::Stack),
-            Subject::IptablesLegacy => {
-                let rules = iptables::rules(state, NODE, true);
-                node.feed("iptables-legacy-restore", "iptables", &[], &rules)?;
-                Ok(Self::Stack)
-            }
-            Subject::IptablesNft => {
-                let rules = iptables::rules(state, NODE, true);
-                node.feed("iptables-nft-restore", "iptables", &[], &rules)?;
-                Ok(Self::Stack)
-            }
-            Subject::Nftables => {
-                node.feed("nft", "nftables", &["-f", "-"], &nftables::rules(state, NODE))?;
+            Subject::IptablesLegacy | Subject::IptablesNft | Subject::Nftables => {
+                let rival = Rival::new(subject).map_err(|missing| {
+                    WorldError::Environment(format!("{}: {}", missing.what, missing.why))
+                })?;
+                rival.set_up(state, NODE).run(node)?;
                 Ok(Self::Stack)
             }
             Subject::Ipvs => {

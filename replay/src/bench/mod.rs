@@ -2,6 +2,8 @@
 //!
 //! | for | see |
 //! |---|---|
+//! | kube-proxy's rules in a namespace | [`rival`] |
+//! | bringing a node up to date, and memory | [`programming`], [`memory`] |
 //! | what was measured, as data | [`result`] |
 //! | who is compared | [`subject`] |
 //! | medians, spread, ratios and how sure they are | [`stats`] |
@@ -19,8 +21,11 @@ pub mod datapath;
 pub mod frame;
 pub mod lab;
 pub mod live;
+pub mod memory;
+pub mod programming;
 pub mod quantity;
 pub mod result;
+pub mod rival;
 #[cfg(test)]
 pub(crate) mod samples;
 pub mod stats;

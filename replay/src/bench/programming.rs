@@ -1,0 +1,353 @@
+//! What it takes to bring a node up to date: all services loaded, one added, one endpoint changed, everything
+//! brought up to date once more, and the memory of it all.
+//!
+//! A sample is one operation. Rules: the time of kube-proxy's tools with texts that were made before, so
+//! without what kube-proxy itself takes to make them. twinpath: from the changed state of the cluster to the
+//! last write of a map, with all the planning. Neither counts how changes come from the API server.
+
+use std::time::{Duration, Instant};
+
+use twinpath_control::diff::{Target, Write};
+use twinpath_control::model::{Endpoint, State};
+use twinpath_control::tables::Options;
+use twinpath_kernel::load::{self, LoadError};
+use twinpath_kernel::memory::{MapMemory, maps};
+use twinpath_kernel::tables::KernelTables;
+use twinpath_kernel::veth::netns::Namespace;
+use twinpath_sim::node::Limits;
+use twinpath_sim::topology::Topology;
+use twinpath_sim::world::{Plan, WorldError};
+
+use super::cluster::{self, NODE};
+use super::memory;
+use super::result::{Figure, Measure, Missing, Unit};
+use super::rival::{Job, Rival};
+use super::subject::Subject;
+
+/// With fewer services than this, what other processes do to the kernel's memory is more than what rules
+/// do.
+const ENOUGH: u32 = 100;
+
+/// All subjects with the same services. Each of its functions is a round: every subject once, and each
+/// round begins with another.
+pub struct Programming {
+    services: u32,
+    /// The cluster, the same with a service more, and with another endpoint in the place of one.
+    states: [State; 3],
+    sides: Vec<Side>,
+    figures: Vec<Figure>,
+    round: usize,
+    /// What has to be there before twinpath can be loaded, and is not in its figures.
+    pub preparation: Option<Preparation>,
+}
+
+/// What comes before twinpath's first write, once in a node's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Preparation {
+    /// To make the maps, with room for as much as is written and half as much again.
+    pub maps: Duration,
+    /// To make them and to load the programs of all hooks, which the kernel verifies.
+    pub maps_and_programs: Duration,
+}
+
+enum Side {
+    Rules(Box<Rules>),
+    Ours(Box<Ours>),
+}
+
+/// A rival in a namespace, and what is done there.
+struct Rules {
+    rival: Rival,
+    node: Namespace,
+    load: Job,
+    resync: Job,
+    /// There and back, for the service and for the endpoint.
+    changes: [(Measure, Job, Vec<Job>); 2],
+}
+
+/// Our tables, without programs: they change nothing about the cost of writing.
+struct Ours {
+    tables: KernelTables,
+    plan: Plan,
+    topology: Topology,
+    limits: Limits,
+}
+
+impl Programming {
+    /// All of these subjects that are there, each with so many services loaded, and why the others are not.
+    pub fn new(services: u32, subjects: &[Subject]) -> Result<(Self, Vec<Missing>), WorldError> {
+        let state = cluster::state(services);
+        let mut more = state.clone();
+        more.services.extend([cluster::other(services + 1)]);
+        let mut moved = state.clone();
+        let other = cluster::other(services.saturating_sub(1).max(1)).0;
+        let port = match moved.services.contains_key(&other) {
+            true => moved.services.get_mut(&other),
+            false => moved.services.values_mut().next_back(),
+        };
+        if let Some(first) = port.and_then(|port| port.endpoints.first_mut()) {
+            // Of no other service.
+            let address = [10, 159, 255, 254].into();
+            *first = Endpoint { address, ..first.clone() };
+        }
+        let mut all = Self {
+            services,
+            states: [state, more, moved],
+            sides: Vec::new(),
+            figures: Vec::new(),
+            round: 0,
+            preparation: None,
+        };
+        let mut missing = Vec::new();
+        for subject in subjects {
+            match subject {
+                Subject::Twinpath => match all.ours() {
+                    Ok(ours) => all.sides.push(Side::Ours(Box::new(ours))),
+                    Err(why) => missing.push(Missing { what: "twinpath".to_owned(), why }),
+                },
+                Subject::Bare | Subject::Forward => {}
+                subject => match Rival::new(*subject) {
+                    Ok(rival) => all.sides.push(Side::Rules(Box::new(all.rules(rival)?))),
+                    Err(why) => missing.push(why),
+                },
+            }
+        }
+        Ok((all, missing))
+    }
+
+    /// The cluster as it is between rounds.
+    pub const fn state(&self) -> &State {
+        let [state, ..] = &self.states;
+        state
+    }
+
+    fn rules(&self, rival: Rival) -> Result<Rules, WorldError> {
+        let [state, more, moved] = &self.states;
+        let node = Namespace::new()?;
+        rival.set_up(state, NODE).run(&node)?;
+        let change = |measure, new| {
+            let back = vec![rival.update(new, state, NODE), rival.sweep(new, state, NODE)];
+            let there = rival.update(state, new, NODE);
+            // What a change leaves to be swept away is swept away before the way back.
+            let swept = rival.sweep(state, new, NODE);
+            (measure, there, [vec![swept], back].concat())
+        };
+        let changes = [change(Measure::AddService, more), change(Measure::ChangeEndpoint, moved)];
+        let load = rival.load(state, NODE);
+        Ok(Rules { rival, node, load, resync: rival.resync(state, NODE), changes })
+    }
+
+    fn ours(&mut self) -> Result<Ours, String> {
+        let state = self.state();
+        let topology = Topology::new(state);
+        let writes = Plan::new(Options::default()).writes(state, NODE, &topology);
+        let limits = limits(&writes);
+        let begun = Instant::now();
+        drop(open(limits).map_err(|error| error.to_string())?);
+        let maps = begun.elapsed();
+        let begun = Instant::now();
+        let options = load::Options { limits, ..load::Options::default() };
+        drop(load::load(&options).map_err(|error| error.to_string())?);
+        self.preparation = Some(Preparation { maps, maps_and_programs: begun.elapsed() });
+        let (tables, _) = open(limits).map_err(|error| error.to_string())?;
+        let plan = Plan::new(Options::default());
+        let mut ours = Ours { tables, plan, topology, limits };
+        ours.apply(self.state()).map_err(|error| error.to_string())?;
+        Ok(ours)
+    }
+
+    /// All services into a node that has none, and the memory that they take. Of rules: see [`memory`]; of
+    /// twinpath: what the maps take for the entries that a service has, as the kernel counts it. Those are
+    /// taken when the maps are made, whatever is in them.
+    pub fn loads(&mut self) -> Result<(), WorldError> {
+        let services = f64::from(self.services);
+        for index in self.turns() {
+            let (samples, subject) = match self.sides.get(index) {
+                None => continue,
+                Some(Side::Rules(rules)) => {
+                    let node = Namespace::new()?;
+                    let (took, bytes) = memory::taken(|| rules.load.run(&node));
+                    // At once, so that the next one does not find it going away.
+                    rules.rival.clear().run(&node)?;
+                    let subject = rules.rival.subject();
+                    let bytes = bytes.filter(|_| self.services >= ENOUGH);
+                    let service = bytes.map(|bytes| (Measure::MemoryPerService, bytes / services));
+                    let connection = memory::per_connection(subject);
+                    let connection = connection.map(|bytes| (Measure::MemoryPerConnection, bytes));
+                    let bytes = service.into_iter().chain(connection);
+                    let mut samples = vec![time(Measure::Load, took?)];
+                    samples.extend(bytes.map(|(measure, bytes)| (measure, Unit::Bytes, bytes)));
+                    (samples, subject)
+                }
+                Some(Side::Ours(ours)) => {
+                    let (tables, maps) = open(ours.limits).map_err(failed)?;
+                    let (plan, topology) = (Plan::new(Options::default()), ours.topology.clone());
+                    let mut fresh = Ours { tables, plan, topology, limits: ours.limits };
+                    let begun = Instant::now();
+                    let writes = fresh.apply(self.state())?;
+                    let took = begun.elapsed();
+                    let bytes = bytes(&maps, &writes) / services;
+                    let bytes = (Measure::MemoryPerService, Unit::Bytes, bytes);
+                    let connection = per_connection(&maps);
+                    let connection = (Measure::MemoryPerConnection, Unit::Bytes, connection);
+                    (vec![time(Measure::Load, took), bytes, connection], Subject::Twinpath)
+                }
+            };
+            self.push(subject, samples);
+        }
+        Ok(())
+    }
+
+    /// One service added, and one endpoint of one service changed. In between all is as before.
+    pub fn changes(&mut self) -> Result<(), WorldError> {
+        for index in self.turns() {
+            let [state, more, moved] = &self.states;
+            let mut samples = Vec::new();
+            let subject = match self.sides.get_mut(index) {
+                None => continue,
+                Some(Side::Rules(rules)) => {
+                    for (measure, there, back) in &rules.changes {
+                        samples.push(time(*measure, there.run(&rules.node)?));
+                        for job in back {
+                            job.run(&rules.node)?;
+                        }
+                    }
+                    rules.rival.subject()
+                }
+                Some(Side::Ours(ours)) => {
+                    for (measure, new) in
+                        [(Measure::AddService, more), (Measure::ChangeEndpoint, moved)]
+                    {
+                        let begun = Instant::now();
+                        ours.apply(new)?;
+                        samples.push(time(measure, begun.elapsed()));
+                        ours.apply(state)?;
+                    }
+                    Subject::Twinpath
+                }
+            };
+            self.push(subject, samples);
+        }
+        Ok(())
+    }
+
+    /// Everything once more over what is there. twinpath plans all anew and writes every entry again.
+    pub fn resyncs(&mut self) -> Result<(), WorldError> {
+        for index in self.turns() {
+            let [state, ..] = &self.states;
+            let (subject, took) = match self.sides.get_mut(index) {
+                None => continue,
+                Some(Side::Rules(rules)) => (rules.rival.subject(), rules.resync.run(&rules.node)?),
+                Some(Side::Ours(ours)) => {
+                    let begun = Instant::now();
+                    ours.plan = Plan::new(Options::default());
+                    ours.apply(state)?;
+                    (Subject::Twinpath, begun.elapsed())
+                }
+            };
+            self.push(subject, vec![time(Measure::Resync, took)]);
+        }
+        Ok(())
+    }
+
+    /// What was measured.
+    pub fn into_figures(self) -> Vec<Figure> {
+        self.figures
+    }
+
+    /// The order of a round.
+    fn turns(&mut self) -> Vec<usize> {
+        let count = self.sides.len();
+        let first = self.round;
+        self.round += 1;
+        (0..count).map(|place| (first + place) % count).collect()
+    }
+
+    fn push(&mut self, subject: Subject, samples: Vec<Sample>) {
+        for (measure, unit, value) in samples {
+            let is_it =
+                |figure: &&mut Figure| (figure.measure, figure.subject) == (measure, subject);
+            if let Some(figure) = self.figures.iter_mut().find(is_it) {
+                figure.samples.push(value);
+                continue;
+            }
+            self.figures.push(Figure {
+                measure,
+                path: String::new(),
+                hook: String::new(),
+                subject,
+                services: self.services,
+                flows: 0,
+                unit,
+                samples: vec![value],
+                quantiles: Vec::new(),
+            });
+        }
+    }
+}
+
+type Sample = (Measure, Unit, f64);
+
+fn time(measure: Measure, took: Duration) -> Sample {
+    (measure, Unit::Nanoseconds, took.as_nanos() as f64)
+}
+
+impl Ours {
+    /// Brings the maps from what was applied last to this state: the whole plan and its difference from the
+    /// one before. What knows the objects that have changed takes its place here.
+    fn apply(&mut self, state: &State) -> Result<Vec<Write>, WorldError> {
+        let writes = self.plan.writes(state, NODE, &self.topology);
+        for write in &writes {
+            self.tables.write(write).map_err(failed)?;
+        }
+        Ok(writes)
+    }
+}
+
+/// Maps of these sizes, and what they take.
+fn open(limits: Limits) -> Result<(KernelTables, Vec<MapMemory>), LoadError> {
+    let mut ebpf = load::open(&load::Options { limits, ..load::Options::default() })?;
+    let maps = maps(&ebpf);
+    Ok((KernelTables::new(&mut ebpf, &limits)?, maps))
+}
+
+/// Sizes with room for what is written and half as much again.
+fn limits(writes: &[Write]) -> Limits {
+    let count = |is: fn(&Write) -> bool| {
+        let entries = writes.iter().filter(|write| is(write)).count();
+        1_024 + entries + entries / 2
+    };
+    let members = count(|write| matches!(write, Write::Member(..)));
+    let backends = count(|write| matches!(write, Write::Backend(..)));
+    Limits {
+        services: count(|write| matches!(write, Write::Service(..))),
+        backends: members.max(backends),
+        ..Limits::default()
+    }
+}
+
+/// What the maps take for the entries that were written for services.
+fn bytes(maps: &[MapMemory], writes: &[Write]) -> f64 {
+    let map =
+        |name: &str| maps.iter().find(|map| map.name == name).map_or(0.0, MapMemory::per_entry);
+    let each = |write: &Write| match write {
+        Write::Service(..) => map("SERVICES"),
+        Write::Backend(..) => map("BACKENDS"),
+        Write::Member(..) => map("MEMBERS"),
+        Write::Maglev(..) => map("MAGLEV"),
+        Write::Range(..) => map("RANGES"),
+        Write::Termination(..) => map("TERMINATIONS"),
+        _ => 0.0,
+    };
+    writes.iter().map(each).sum()
+}
+
+/// Both halves of a connection.
+fn per_connection(maps: &[MapMemory]) -> f64 {
+    let map = maps.iter().find(|map| map.name == "CONNTRACK4");
+    2.0 * map.map_or(0.0, MapMemory::per_entry)
+}
+
+fn failed(error: impl std::fmt::Display) -> WorldError {
+    WorldError::Failed(error.to_string())
+}
