@@ -2,19 +2,21 @@
 //!
 //! | for | see |
 //! |---|---|
-//! | kube-proxy's rules in a namespace | [`rival`] |
-//! | bringing a node up to date, and memory | [`programming`], [`memory`] |
 //! | what was measured, as data | [`result`] |
 //! | who is compared | [`subject`] |
-//! | medians, spread, ratios and how sure they are | [`stats`] |
-//! | quantities in words, figures in tables | [`quantity`], [`view`] |
-//! | the terminal's report | [`text`] |
 //! | the cluster of services | [`cluster`] |
 //! | the place where a subject is measured | [`lab`] |
 //! | what carries its packets there | [`datapath`] |
 //! | services that come and go meanwhile | [`churn`] |
 //! | packets of connections, established and new | [`live`], [`frame`] |
+//! | kube-proxy's rules in a namespace | [`rival`] |
+//! | bringing a node up to date, and memory | [`programming`], [`memory`] |
+//! | medians, spread, ratios and how sure they are | [`stats`] |
+//! | quantities in words, figures in tables | [`quantity`], [`view`] |
+//! | a run that later ones are compared with | [`baseline`] |
+//! | the reports: for a terminal, for programs, as a page | [`text`], [`page`] |
 
+pub mod baseline;
 pub mod churn;
 pub mod cluster;
 pub mod datapath;
@@ -22,6 +24,7 @@ pub mod frame;
 pub mod lab;
 pub mod live;
 pub mod memory;
+pub mod page;
 pub mod programming;
 pub mod quantity;
 pub mod result;

@@ -14,8 +14,11 @@ pub(crate) fn figure(
     let off = [0.0, 4.0, -6.0, 9.0, -3.0, 2.0, -8.0, 5.0, 1.0, -4.0];
     // Not the same for all, or each ratio would be without spread.
     let shift = subject as usize * 3 + services as usize % 7;
-    let sample =
-        |round: usize| value * (1.0 + off.get((round + shift) % 10).unwrap_or(&0.0) / 200.0);
+    // Thousandths: what has few digits is the same after JSON.
+    let sample = |round: usize| {
+        let off = off.get((round + shift) % 10).unwrap_or(&0.0) / 200.0;
+        (value * (1.0 + off) * 1e3).round() / 1e3
+    };
     Figure {
         measure,
         path: path.into(),
@@ -110,7 +113,8 @@ pub(crate) fn results() -> Results {
         {
             let what = (measure, "clusterip-local", hook);
             let mut one = figure(what, subject, (10_000, 0), Nanoseconds, value);
-            one.quantiles = parts.into_iter().zip(steps.map(|step| step * value)).collect();
+            one.quantiles =
+                parts.into_iter().zip(steps.map(|step| (step * value).round())).collect();
             figures.push(one);
         }
     }

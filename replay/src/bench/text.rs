@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
+use super::baseline::Comparison;
 use super::quantity::{grouped, shown};
 use super::result::Results;
+use super::stats::Verdict;
 use super::view::{self, Row, Table};
 
 /// Greatest length of a line of words, in characters. Tables are as wide as they need to be.
@@ -11,9 +13,12 @@ const WIDTH: usize = 110;
 
 /// The whole report: the result in words, a table per measure, where nothing is gained, how it was measured,
 /// what is missing. The same results give the same text.
-pub fn report(results: &Results) -> String {
+pub fn report(results: &Results, comparison: Option<&Comparison<'_>>) -> String {
     let tables = view::tables(&results.figures);
     let mut text = wrapped(&view::headline(results, &tables), "");
+    if let Some(comparison) = comparison {
+        text += &since(comparison);
+    }
     for one in &tables {
         text += &table(one);
     }
@@ -29,6 +34,22 @@ pub fn report(results: &Results) -> String {
         }
     }
     text + &format!("\n{}\n", foot(results))
+}
+
+/// What changed since the baseline; what did not is a number alone.
+fn since(comparison: &Comparison<'_>) -> String {
+    let mut text = format!("\n{}", wrapped(&comparison.sum(), ""));
+    for one in &comparison.figures {
+        if one.change.verdict != Verdict::Same {
+            let (title, subject) = (one.now.measure.title(), one.now.subject);
+            let line = format!("{title}: {}: {subject}: {}", one.setting(), one.change.words());
+            text += &wrapped(&line, "  ");
+        }
+    }
+    for doubt in &comparison.doubts {
+        text += &wrapped(&format!("mind: {doubt}"), "  ");
+    }
+    text
 }
 
 /// `Made-up CPU, 2 processors, kernel 6.18.44, 251 s`.

@@ -1,7 +1,5 @@
 //! Figures in tables: what the reports show, whatever they look like.
 
-use std::fmt::Write as _;
-
 use super::quantity::{digits, grouped};
 use super::result::{Figure, Measure, Results, Unit};
 use super::stats::{Ratio, Spread, ratio, spread};
@@ -126,17 +124,19 @@ fn row<'a>(
 impl Row<'_> {
     /// The setting in words: `clusterip-local, tc, 1 flow, 1,000 services`.
     pub fn setting(&self) -> String {
-        let mut text = String::new();
-        for part in [self.path, self.hook] {
-            if !part.is_empty() {
-                let _ = write!(text, "{part}, "); // writing to a string does not fail
-            }
-        }
-        if self.flows > 0 {
-            text += &format!("{}, ", count(self.flows, "flow"));
-        }
-        text + &count(self.services, "service")
+        setting(self.path, self.hook, self.flows, self.services)
     }
+}
+
+/// A setting in words.
+pub fn setting(path: &str, hook: &str, flows: u32, services: u32) -> String {
+    let mut parts: Vec<String> =
+        [path, hook].into_iter().filter(|part| !part.is_empty()).map(str::to_owned).collect();
+    if flows > 0 {
+        parts.push(count(flows, "flow"));
+    }
+    parts.push(count(services, "service"));
+    parts.join(", ")
 }
 
 /// `1 flow`, `50,000 flows`.

@@ -362,7 +362,7 @@ fn sha256(path: &Path) -> Option<String> {
 /// `2026-11-22T10:00:00.731004000Z` of nanoseconds since the epoch.
 ///
 /// Days to a date as in Howard Hinnant's "chrono-Compatible Low-Level Date Algorithms".
-fn rfc3339(timestamp: u64) -> String {
+pub(crate) fn rfc3339(timestamp: u64) -> String {
     let (seconds, nanos) = (timestamp / 1_000_000_000, timestamp % 1_000_000_000);
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let shifted = days + 719_468; // days since 0000-03-01

@@ -1,5 +1,6 @@
 //! What became of the packets, for people, for programs, and for Wireshark.
 
+pub mod html;
 pub mod json;
 pub mod progress;
 pub mod recorder;
