@@ -4,6 +4,8 @@
 //! |---|---|
 //! | what was measured, as data | [`result`] |
 //! | who is compared | [`subject`] |
+//! | the order of measuring | [`run`] |
+//! | where it was measured | [`machine`] |
 //! | the cluster of services | [`cluster`] |
 //! | the place where a subject is measured | [`lab`] |
 //! | what carries its packets there | [`datapath`] |
@@ -23,12 +25,14 @@ pub mod datapath;
 pub mod frame;
 pub mod lab;
 pub mod live;
+pub mod machine;
 pub mod memory;
 pub mod page;
 pub mod programming;
 pub mod quantity;
 pub mod result;
 pub mod rival;
+pub mod run;
 #[cfg(test)]
 pub(crate) mod samples;
 pub mod stats;
