@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::failure::{Ending, Failure};
 
+pub mod bench;
 pub mod replay;
 pub mod verify;
 
@@ -19,6 +20,7 @@ pub struct Arguments {
 enum Verb {
     Replay(replay::Arguments),
     Verify(verify::Arguments),
+    Bench(bench::Arguments),
 }
 
 /// Does what the arguments say.
@@ -26,5 +28,6 @@ pub fn run(arguments: Arguments) -> Result<Ending, Failure> {
     match arguments.verb {
         Verb::Replay(arguments) => replay::run(&arguments),
         Verb::Verify(arguments) => verify::run(&arguments),
+        Verb::Bench(arguments) => bench::run(&arguments),
     }
 }

@@ -18,6 +18,8 @@ pub enum Ending {
     Different,
     /// There was nothing to do.
     Nothing,
+    /// Ctrl-C ended it: what was done until then is told.
+    Interrupted,
 }
 
 impl From<Ending> for ExitCode {
@@ -26,6 +28,7 @@ impl From<Ending> for ExitCode {
             Ending::Fine => 0,
             Ending::Different => 1,
             Ending::Nothing => 4,
+            Ending::Interrupted => 130,
         })
     }
 }

@@ -13,20 +13,23 @@
 //! | packets of connections, established and new | [`live`], [`frame`] |
 //! | kube-proxy's rules in a namespace | [`rival`] |
 //! | bringing a node up to date, and memory | [`programming`], [`memory`] |
+//! | packets as an experiment, programming as another | [`packets`] |
 //! | medians, spread, ratios and how sure they are | [`stats`] |
 //! | quantities in words, figures in tables | [`quantity`], [`view`] |
 //! | a run that later ones are compared with | [`baseline`] |
-//! | the reports: for a terminal, for programs, as a page | [`text`], [`page`] |
+//! | the reports: for a terminal, for programs, as a page | [`text`], [`json`], [`page`] |
 
 pub mod baseline;
 pub mod churn;
 pub mod cluster;
 pub mod datapath;
 pub mod frame;
+pub mod json;
 pub mod lab;
 pub mod live;
 pub mod machine;
 pub mod memory;
+pub mod packets;
 pub mod page;
 pub mod programming;
 pub mod quantity;

@@ -1,5 +1,7 @@
 //! Quantities as people read them: three digits that count, and a unit.
 
+use std::str::FromStr;
+
 use super::result::{Measure, Unit};
 
 /// A value with its unit: `612 ns`, `1.25 ms`, `48.1 k/s`, `9.60 Gbit/s`, `1.50 KiB`.
@@ -111,6 +113,20 @@ impl Measure {
     }
 }
 
+/// No measure has this name.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} is none of {all}", all = Measure::ALL.map(Measure::name).join(", "))]
+pub struct UnknownMeasure(String);
+
+impl FromStr for Measure {
+    type Err = UnknownMeasure;
+
+    fn from_str(name: &str) -> Result<Self, UnknownMeasure> {
+        let known = Self::ALL.into_iter().find(|measure| measure.name() == name);
+        known.ok_or_else(|| UnknownMeasure(name.to_owned()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +160,7 @@ mod tests {
     fn names_are_those_of_the_data() {
         for measure in Measure::ALL {
             assert_eq!(serde_json::to_value(measure).unwrap(), measure.name());
+            assert_eq!(measure.name().parse::<Measure>().unwrap(), measure);
         }
     }
 }

@@ -96,6 +96,8 @@ pub struct Measured {
     pub missing: Vec<Missing>,
     /// Whether no experiment broke or was stopped.
     pub complete: bool,
+    /// Whether one broke of itself: what it measured was not what it should have been.
+    pub broken: bool,
     /// How long it took, in seconds.
     pub took: f64,
 }
@@ -131,7 +133,10 @@ pub fn run(
                 measured.missing.push(Missing { what: name, why: what });
                 continue;
             }
-            Err(broken) => broken.to_string(),
+            Err(broken) => {
+                measured.broken = true;
+                broken.to_string()
+            }
         };
         measured.complete = false;
         measured.missing.push(Missing { what: name, why });

@@ -85,18 +85,24 @@ fn table(figures: &[Figure], measure: Measure, unit: Unit) -> Option<Table<'_>> 
         let here =
             |figure: &&&Figure| (figure.path.as_str(), figure.flows, figure.services) == setting;
         let here: Vec<&Figure> = figures.iter().filter(here).copied().collect();
-        let mut hooks: Vec<&str> = here.iter().map(|figure| figure.hook.as_str()).collect();
+        let placed = here.iter().filter(|figure| is_placed(figure.subject));
+        let mut hooks: Vec<&str> = placed.map(|figure| figure.hook.as_str()).collect();
         hooks.retain(|hook| !hook.is_empty());
         hooks.sort_unstable();
         hooks.dedup();
         if hooks.is_empty() {
             hooks.push("");
         }
-        // Those with one place alone are beside every place of ours.
+        // The stack's are beside every place of ours.
         rows.extend(hooks.into_iter().map(|hook| row(setting, hook, &here, &subjects)));
     }
     rows.sort_by_key(|row: &Row<'_>| (first(row.path), row.hook, row.flows, row.services));
     (!rows.is_empty()).then_some(Table { measure, unit, subjects, rows })
+}
+
+/// Whether it matters where a subject translates: the stack has one place, whatever it is called.
+const fn is_placed(subject: Subject) -> bool {
+    matches!(subject, Subject::Twinpath | Subject::Bare)
 }
 
 fn row<'a>(
@@ -107,7 +113,8 @@ fn row<'a>(
 ) -> Row<'a> {
     let find = |subject: Subject| {
         here.iter().copied().find(|figure| {
-            figure.subject == subject && (figure.hook.is_empty() || figure.hook == hook)
+            let placed = is_placed(subject) && !figure.hook.is_empty();
+            figure.subject == subject && (!placed || figure.hook == hook)
         })
     };
     let ours = find(Subject::Twinpath);

@@ -171,10 +171,10 @@ impl Lines<'_> {
         let mut text = open(&self.id, &self.title, &self.description, height);
         for tick in y.ticks() {
             let at = y.at(tick);
-            let _ = write!(
+            let _ = writeln!(
                 text,
                 "<line class=\"grid\" x1=\"{NUMBERS}\" x2=\"{right:.1}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
-                 <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\n",
+                 <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
                 NUMBERS - 5.0,
                 at + 4.0,
                 escape(&(self.y.shown)(tick))
@@ -193,10 +193,10 @@ impl Lines<'_> {
                 continue;
             }
             last = at + half + 4.0;
-            let _ = write!(
+            let _ = writeln!(
                 text,
                 "<line class=\"axis\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{BOTTOM}\" y2=\"{:.1}\"/>\
-                 <text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\n",
+                 <text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
                 BOTTOM + 4.0,
                 BOTTOM + 17.0,
                 escape(&shown)
@@ -243,10 +243,10 @@ impl Lines<'_> {
         let mut text = String::new();
         let left = WIDTH - NAMES + 14.0;
         for (at, end, from, Series { name, class, .. }) in names {
-            let _ = write!(
+            let _ = writeln!(
                 text,
                 "<path class=\"leader\" d=\"M{:.1} {end:.1}L{:.1} {at:.1}\"/>\
-                 <text class=\"name s{class}\" x=\"{left:.1}\" y=\"{:.1}\">{}</text>\n",
+                 <text class=\"name s{class}\" x=\"{left:.1}\" y=\"{:.1}\">{}</text>",
                 from + 5.0,
                 left - 3.0,
                 at + 4.0,
@@ -314,10 +314,10 @@ pub fn legend<'a>(series: impl IntoIterator<Item = (&'a str, usize)>) -> String 
         if x > 0.0 && x + width > WIDTH {
             (x, y) = (0.0, y + 18.0);
         }
-        let _ = write!(
+        let _ = writeln!(
             text,
             "<g class=\"s{class}\"><path class=\"curve\"{} d=\"M{x:.1} {y:.1}h34\"/>{}\
-             <text class=\"name s{class}\" x=\"{:.1}\" y=\"{:.1}\">{}</text></g>\n",
+             <text class=\"name s{class}\" x=\"{:.1}\" y=\"{:.1}\">{}</text></g>",
             dashes(class),
             marker(class, x + 17.0, y),
             x + 40.0,

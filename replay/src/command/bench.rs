@@ -1,0 +1,342 @@
+//! `twinpath bench`.
+
+use std::fs::OpenOptions;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+use twinpath_kernel::object;
+use twinpath_sim::world::WorldError;
+
+use crate::bench::baseline::{self, Comparison};
+use crate::bench::lab::{Hook, Lab};
+use crate::bench::packets::{MEASURES, Packets};
+use crate::bench::result::{Measure, Missing, Results, VERSION};
+use crate::bench::run::{self, At, Experiment, Stop};
+use crate::bench::subject::Subject;
+use crate::bench::{json, machine, page, text};
+use crate::failure::{Ending, Failure};
+
+const EXAMPLES: &str = "\
+Examples:
+  sudo twinpath bench
+      What would we gain? twinpath beside every kind of rules that this machine can load, with 1, 100 and 1,000
+      services: the result in words, tables with ratios, where nothing is gained, how it was measured.
+
+  sudo twinpath bench --against iptables-legacy --services 10,10000 --report out.html
+      One rival, which must be there, and a page to show to others. Loading 10,000 services into nftables takes
+      minutes: the kernel's time grows with their square.
+
+  sudo twinpath bench --save-baseline before
+  sudo twinpath bench --baseline before --fail-on regression
+      What changed since: exit 1 where one of twinpath's own figures became worse.
+
+  sudo twinpath bench --quick -o json | jq -r 'select(.ratio)|[.measure,.services,.subject,.ratio.value]|@tsv'
+
+Everything runs in network namespaces of its own, which are gone afterwards, also after Ctrl-C: the first one
+ends the run with what was measured until then, a second one at once.
+
+Exit codes: 0 fine; 1 a measurement failed, or a regression that --fail-on asks for; 2 wrong usage or an
+unreadable baseline; 3 this machine or build lacks what was asked for; 4 nothing ran; 70 a bug; 130 Ctrl-C.";
+
+/// Rounds by default: so many that intervals are drawn by resampling.
+const ROUNDS: u32 = 8;
+const QUICK_ROUNDS: u32 = 3;
+/// Frames that make a sample: some tenths of a second.
+const FRAMES: u32 = 200_000;
+const QUICK_FRAMES: u32 = 50_000;
+const SERVICES: [u32; 3] = [1, 100, 1_000];
+const QUICK_SERVICES: [u32; 2] = [1, 100];
+
+/// Compare with iptables, nftables and IPVS on this machine (root)
+///
+/// A cluster with so many services of two endpoints each is made in network namespaces, once for every
+/// subject: twinpath, kube-proxy's rules of each kind, plain forwarding and bare programs as yardsticks. Rounds
+/// take the subjects in turn with the same packets; ratios are made round by round, and above 1 twinpath is
+/// better.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct Arguments {
+    /// With whom to compare: iptables-legacy, iptables-nft, nftables, ipvs; otherwise all that this machine has
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    against: Vec<Subject>,
+    /// Numbers of services, 1 to 100,000 [default: 1,100,1000]
+    #[arg(long, value_name = "LIST", value_delimiter = ',',
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    services: Vec<u32>,
+    /// Measure these alone, by their names in JSON: established, new-flow, ...
+    #[arg(long, value_name = "MEASURE", value_delimiter = ',')]
+    only: Vec<Measure>,
+    /// Rounds, each with a sample of everything [default: 8, or 3 with --quick]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rounds: Option<u32>,
+    /// A first look: fewer services, paths, rounds and packets
+    #[arg(long)]
+    quick: bool,
+    /// Write a page of one file, with charts
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+    /// Form of the output
+    #[arg(short = 'o', long, value_enum, default_value_t = Form::Table)]
+    output: Form,
+    /// Keep the run under a name, or in a file where there is a '/' or '.json' in it
+    #[arg(long, value_name = "NAME")]
+    save_baseline: Option<String>,
+    /// Compare with a run that was kept
+    #[arg(long, value_name = "NAME")]
+    baseline: Option<String>,
+    /// Exit with 1 where one of twinpath's own figures is worse than the baseline's
+    #[arg(long, value_name = "WHAT", value_enum, requires = "baseline")]
+    fail_on: Option<FailOn>,
+    /// No bar, and no notes while measuring
+    #[arg(short, long, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Say on standard error what is measured, a line each
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// Words and tables, for people
+    Table,
+    /// JSON lines, for programs; the last one is the summary
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FailOn {
+    /// A figure of twinpath's own is worse than the baseline's
+    Regression,
+}
+
+/// Compares.
+pub fn run(arguments: &Arguments) -> Result<Ending, Failure> {
+    // What would be found wrong after minutes of measuring is found before.
+    let before = arguments.baseline.as_deref().map(baseline::load).transpose().map_err(usage)?;
+    if let Some(name) = &arguments.save_baseline {
+        baseline::path(name).map_err(usage)?;
+    }
+    if let Some(path) = &arguments.report {
+        OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path)
+            .map_err(|cause| file(path, cause))?;
+    }
+    if object::bytes().is_none() || object::bare().is_none() {
+        return Err(WorldError::Environment(format!("bench: {}", object::MISSING)).into());
+    }
+    let stop = on_signals()?;
+    let began = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let machine = machine::card();
+    let (rivals, mut missing) = rivals(arguments, &stop)?;
+    let measures =
+        if arguments.only.is_empty() { Measure::ALL.to_vec() } else { arguments.only.clone() };
+    missing.extend(unmeasured(&arguments.only));
+    let experiments = experiments(arguments, &rivals, &measures);
+    let rounds = arguments.rounds.unwrap_or(if arguments.quick { QUICK_ROUNDS } else { ROUNDS });
+    let mut progress = Progress::new(arguments);
+    let measured = run::run(experiments, rounds as usize, &stop, |at| progress.tell(at));
+    progress.end();
+    missing.extend(measured.missing);
+    let results = Results {
+        v: VERSION,
+        machine,
+        command: command(),
+        began,
+        took: measured.took,
+        complete: measured.complete && !stop.is_set(),
+        figures: measured.figures,
+        missing,
+    };
+    let comparison = before.as_ref().zip(arguments.baseline.as_deref());
+    let comparison = comparison.map(|(before, name)| baseline::compare(name, before, &results));
+    tell(arguments, &results, comparison.as_ref())?;
+    let regression =
+        arguments.fail_on.is_some() && comparison.as_ref().is_some_and(Comparison::is_regression);
+    Ok(match () {
+        () if stop.is_set() => Ending::Interrupted,
+        () if measured.broken || regression => Ending::Different,
+        () if results.figures.is_empty() => Ending::Nothing,
+        () => Ending::Fine,
+    })
+}
+
+/// Prints, and writes the files that were asked for.
+fn tell(
+    arguments: &Arguments,
+    results: &Results,
+    comparison: Option<&Comparison<'_>>,
+) -> Result<(), Failure> {
+    // Files first: standard output may be closed.
+    if let Some(path) = &arguments.report {
+        let page = page::page(results, comparison);
+        std::fs::write(path, page).map_err(|cause| file(path, cause))?;
+    }
+    if let Some(name) = &arguments.save_baseline {
+        if results.complete {
+            let path = baseline::save(name, results).map_err(usage)?;
+            say(arguments, &format!("kept as {}", path.display()));
+        } else {
+            say(arguments, &format!("not kept as {name}: the run is incomplete"));
+        }
+    }
+    let shown = match arguments.output {
+        Form::Table => text::report(results, comparison),
+        Form::Json => json::lines(results, comparison),
+    };
+    let mut output = io::stdout().lock();
+    output.write_all(shown.as_bytes()).and_then(|()| output.flush()).map_err(Failure::Output)
+}
+
+/// The rivals that there are; those that there are not, unless they were asked for by name: then it is an
+/// error.
+fn rivals(arguments: &Arguments, stop: &Stop) -> Result<(Vec<Subject>, Vec<Missing>), Failure> {
+    // Ours first: without namespaces and programs there is nothing to ask the others for.
+    drop(Lab::new(Subject::Twinpath, Hook::Tc, 1)?);
+    let named = &arguments.against;
+    let (mut there, mut missing) = (Vec::new(), Vec::new());
+    for rival in Subject::RIVALS {
+        if stop.is_set() || !(named.is_empty() || named.contains(&rival)) {
+            continue;
+        }
+        match Lab::new(rival, Hook::Tc, 1) {
+            Ok(lab) => {
+                drop(lab);
+                there.push(rival);
+            }
+            // A tool that a signal ends is not missing.
+            Err(_) if stop.is_set() => {}
+            Err(WorldError::Environment(why) | WorldError::Failed(why)) if named.is_empty() => {
+                missing.push(Missing { what: rival.name().to_owned(), why });
+            }
+            Err(WorldError::Environment(why) | WorldError::Failed(why)) => {
+                return Err(WorldError::Environment(format!("--against {rival}: {why}")).into());
+            }
+        }
+    }
+    Ok((there, missing))
+}
+
+/// All experiments that there are for these measures, small ones first.
+fn experiments(
+    arguments: &Arguments,
+    rivals: &[Subject],
+    measures: &[Measure],
+) -> Vec<Box<dyn Experiment>> {
+    let mut services = arguments.services.clone();
+    if services.is_empty() {
+        services = if arguments.quick { QUICK_SERVICES.into() } else { SERVICES.into() };
+    }
+    services.sort_unstable();
+    services.dedup();
+    let frames = if arguments.quick { QUICK_FRAMES } else { FRAMES };
+    let mut experiments: Vec<Box<dyn Experiment>> = Vec::new();
+    for services in services {
+        let packets = Packets::new(services, rivals, measures, frames, arguments.quick);
+        experiments.extend(packets.map(|packets| Box::new(packets) as Box<dyn Experiment>));
+    }
+    experiments
+}
+
+/// Measures that were asked for and that nothing measures yet.
+fn unmeasured(only: &[Measure]) -> Vec<Missing> {
+    let unknown = only.iter().filter(|measure| !MEASURES.contains(measure));
+    let missing = |measure: &Measure| Missing {
+        what: measure.name().to_owned(),
+        why: "this version does not measure it".to_owned(),
+    };
+    unknown.map(missing).collect()
+}
+
+/// What is set by the first Ctrl-C. The second one ends the process at once; the namespaces go with it.
+fn on_signals() -> Result<Stop, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))
+            .and_then(|_| flag::register(signal, Arc::clone(&stop)))
+            .map_err(|error| WorldError::Environment(format!("bench: signals: {error}")))?;
+    }
+    Ok(Stop::new(stop))
+}
+
+/// What was typed.
+fn command() -> String {
+    let quoted = |word: String| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./,=:+".contains(c);
+        if !word.is_empty() && word.chars().all(plain) {
+            word
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
+    };
+    let words = std::env::args_os().skip(1).map(|word| quoted(word.to_string_lossy().into_owned()));
+    std::iter::once("twinpath".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
+}
+
+fn usage(error: impl std::fmt::Display) -> Failure {
+    Failure::Usage(error.to_string())
+}
+
+fn file(path: &std::path::Path, cause: io::Error) -> Failure {
+    let name = path.display().to_string();
+    Failure::File { name, cause, advice: "give --report a file that can be written" }
+}
+
+fn say(arguments: &Arguments, what: &str) {
+    if !arguments.quiet {
+        // Nobody to tell where this fails too.
+        let _ = writeln!(io::stderr(), "twinpath: {what}");
+    }
+}
+
+/// How far it is: a bar where standard error is a terminal, a line per experiment where asked for.
+struct Progress {
+    bar: Option<ProgressBar>,
+    lines: bool,
+    last: String,
+}
+
+impl Progress {
+    fn new(arguments: &Arguments) -> Self {
+        let shown = io::stderr().is_terminal() && !arguments.quiet && !arguments.verbose;
+        let bar = shown.then(|| ProgressBar::new(0));
+        let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} rounds  {msg}  {eta}");
+        if let (Some(bar), Ok(style)) = (&bar, style) {
+            bar.set_style(style);
+        }
+        Self { bar, lines: arguments.verbose, last: String::new() }
+    }
+
+    fn tell(&mut self, at: At<'_>) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(at.of as u64);
+            bar.set_position(at.done as u64);
+            bar.set_message(at.experiment.to_owned());
+        }
+        if self.lines && self.last != at.experiment {
+            at.experiment.clone_into(&mut self.last);
+            // Nobody to tell where this fails too.
+            let _ = writeln!(
+                io::stderr(),
+                "twinpath: {} ({} of {} rounds)",
+                at.experiment,
+                at.done,
+                at.of
+            );
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
