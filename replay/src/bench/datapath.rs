@@ -18,7 +18,6 @@ use super::frame::MAX_FLOWS;
 use super::lab::{Hook, UPLINK, failed};
 use super::rival::Rival;
 use super::subject::Subject;
-use twinpath_control::rules::{iptables, nftables};
 
 /// Halves of connections that there is room for, per family.
 const CONNECTIONS: usize = 262_144;

@@ -229,7 +229,8 @@ impl Lab {
     fn check_room(&self, flows: u16) -> Result<(), WorldError> {
         let is_rules = matches!(self.datapath, Datapath::Stack) && self.subject != Subject::Forward;
         let path = "/proc/sys/net/nf_conntrack_max";
-        let most = std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
+        let most =
+            std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u32>().ok());
         match most {
             Some(most) if is_rules && most < 2 * u32::from(flows) => {
                 Err(WorldError::Environment(format!(

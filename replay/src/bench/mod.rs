@@ -13,7 +13,7 @@
 //! | packets of connections, established and new | [`live`], [`frame`] |
 //! | kube-proxy's rules in a namespace | [`rival`] |
 //! | bringing a node up to date, and memory | [`programming`], [`memory`] |
-//! | packets as an experiment, programming as another | [`packets`] |
+//! | packets as an experiment, programming as another | [`packets`], [`updates`] |
 //! | medians, spread, ratios and how sure they are | [`stats`] |
 //! | quantities in words, figures in tables | [`quantity`], [`view`] |
 //! | a run that later ones are compared with | [`baseline`] |
@@ -41,4 +41,5 @@ pub(crate) mod samples;
 pub mod stats;
 pub mod subject;
 pub mod text;
+pub mod updates;
 pub mod view;

@@ -16,10 +16,12 @@ use twinpath_sim::world::WorldError;
 
 use crate::bench::baseline::{self, Comparison};
 use crate::bench::lab::{Hook, Lab};
-use crate::bench::packets::{MEASURES, Packets};
+use crate::bench::packets::{self, Packets};
 use crate::bench::result::{Measure, Missing, Results, VERSION};
+use crate::bench::rival::Rival;
 use crate::bench::run::{self, At, Experiment, Stop};
 use crate::bench::subject::Subject;
+use crate::bench::updates::{self, Updates};
 use crate::bench::{json, machine, page, text};
 use crate::failure::{Ending, Failure};
 
@@ -207,17 +209,12 @@ fn rivals(arguments: &Arguments, stop: &Stop) -> Result<(Vec<Subject>, Vec<Missi
         if stop.is_set() || !(named.is_empty() || named.contains(&rival)) {
             continue;
         }
-        match Lab::new(rival, Hook::Tc, 1) {
-            Ok(lab) => {
-                drop(lab);
-                there.push(rival);
-            }
+        match Rival::new(rival) {
+            Ok(_) => there.push(rival),
             // A tool that a signal ends is not missing.
             Err(_) if stop.is_set() => {}
-            Err(WorldError::Environment(why) | WorldError::Failed(why)) if named.is_empty() => {
-                missing.push(Missing { what: rival.name().to_owned(), why });
-            }
-            Err(WorldError::Environment(why) | WorldError::Failed(why)) => {
+            Err(gap) if named.is_empty() => missing.push(gap),
+            Err(Missing { why, .. }) => {
                 return Err(WorldError::Environment(format!("--against {rival}: {why}")).into());
             }
         }
@@ -242,13 +239,18 @@ fn experiments(
     for services in services {
         let packets = Packets::new(services, rivals, measures, frames, arguments.quick);
         experiments.extend(packets.map(|packets| Box::new(packets) as Box<dyn Experiment>));
+        let updates = Updates::new(services, rivals, measures);
+        experiments.extend(updates.map(|updates| Box::new(updates) as Box<dyn Experiment>));
     }
     experiments
 }
 
 /// Measures that were asked for and that nothing measures yet.
 fn unmeasured(only: &[Measure]) -> Vec<Missing> {
-    let unknown = only.iter().filter(|measure| !MEASURES.contains(measure));
+    let is_known = |measure: &Measure| {
+        packets::MEASURES.contains(measure) || updates::MEASURES.contains(measure)
+    };
+    let unknown = only.iter().filter(|measure| !is_known(measure));
     let missing = |measure: &Measure| Missing {
         what: measure.name().to_owned(),
         why: "this version does not measure it".to_owned(),

@@ -1,0 +1,168 @@
+//! `twinpath bench` as a command: how it ends, and that its lines are as the schema says.
+
+#[allow(dead_code, reason = "other tests use the rest")]
+mod common;
+
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use common::violation;
+use serde_json::Value;
+use tempfile::tempdir;
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_twinpath"));
+    command.arg("bench").args(arguments);
+    command
+}
+
+fn bench(arguments: &[&str]) -> Output {
+    command(arguments).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_before_anything_is_measured() {
+    let folder = tempdir().unwrap();
+    let nowhere = folder.path().join("no/page.html").display().to_string();
+    let absent = folder.path().join("absent.json").display().to_string();
+    let broken = folder.path().join("broken.json").display().to_string();
+    std::fs::write(&broken, "[]").unwrap();
+    let cases: [(&[&str], &str); 11] = [
+        (&["--against", "netfilter"], "netfilter is none of iptables-legacy"),
+        (&["--against", "twinpath"], "twinpath is none of iptables-legacy"),
+        (&["--services", "0"], "1..=100000"),
+        (&["--services", "1,two"], "two"),
+        (&["--rounds", "0"], "1..=10000"),
+        (&["--only", "speed"], "speed is none of established, new-flow"),
+        (&["--fail-on", "regression"], "--baseline"),
+        (&["--baseline", &absent], "one is made by --save-baseline"),
+        (&["--baseline", &broken], "is no baseline of this version"),
+        (&["--save-baseline", "a b"], "\"a b\" names no baseline"),
+        (&["--report", &nowhere], "give --report a file that can be written"),
+    ];
+    for (arguments, expected) in cases {
+        let ran = bench(arguments);
+        assert_eq!(ran.status.code(), Some(2), "{arguments:?}: {ran:?}");
+        assert!(stderr(&ran).contains(expected), "{arguments:?}: {}", stderr(&ran));
+        assert!(ran.stdout.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_baseline_without_a_home_is_refused_with_advice() {
+    let ran = command(&["--baseline", "main"])
+        .env_remove("HOME")
+        .env_remove("XDG_STATE_HOME")
+        .output()
+        .unwrap();
+    assert_eq!(ran.status.code(), Some(2));
+    let told = "twinpath: no folder for baseline \"main\": neither XDG_STATE_HOME nor HOME is set; give a path\n";
+    assert_eq!(stderr(&ran), told);
+}
+
+/// Why nothing can be measured here, if so.
+fn lacks() -> Option<String> {
+    let ran = bench(&["--quick", "--only", "connect", "--against", "iptables-legacy"]);
+    (ran.status.code() == Some(3)).then(|| stderr(&ran))
+}
+
+#[test]
+fn without_privileges_or_programs_it_says_what_is_lacking() {
+    // An ordinary user, where the tests are run by root.
+    let mut command = command(&["--quick"]);
+    // Its own folder there belongs to the process's user.
+    if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
+        command.uid(65_534).gid(65_534);
+    }
+    let ran = match command.output() {
+        // The binary lies where others must not look.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            return twinpath_kernel::testing::skip(
+                "bench of an ordinary user",
+                "binary unreadable",
+            );
+        }
+        ran => ran.unwrap(),
+    };
+    assert_eq!(ran.status.code(), Some(3), "{ran:?}");
+    assert_eq!(stderr(&ran).lines().count(), 1, "{}", stderr(&ran));
+    assert!(ran.stdout.is_empty());
+}
+
+const SMALL: [&str; 8] =
+    ["--only", "established", "--services", "1", "--rounds", "2", "--quick", "--quiet"];
+
+#[test]
+fn a_small_run_ends_well_and_its_lines_are_as_the_schema_says() {
+    if let Some(why) = lacks() {
+        return twinpath_kernel::testing::skip("bench, a small run", &why);
+    }
+    let folder = tempdir().unwrap();
+    let [page, kept] =
+        ["page.html", "kept.json"].map(|name| folder.path().join(name).display().to_string());
+    let against = ["--against", "iptables-legacy"];
+    let files = ["--report", &page, "--save-baseline", &kept, "-o", "json"];
+    let ran = bench(&[&SMALL[..], &against, &files].concat());
+    assert_eq!((ran.status.code(), stderr(&ran).as_str()), (Some(0), ""), "{ran:?}");
+    let schema: Value = serde_json::from_str(include_str!("../schema/bench.schema.json")).unwrap();
+    let check = |text: &[u8]| {
+        let text = String::from_utf8(text.to_vec()).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        let lines: Vec<Value> = lines.collect();
+        for line in &lines {
+            assert_eq!(violation(&schema, &schema, line, "$"), None, "{line}");
+        }
+        lines
+    };
+    let lines = check(&ran.stdout);
+    let (summary, lines) = lines.split_last().unwrap();
+    assert_eq!((&summary["type"], &summary["complete"]), (&"summary".into(), &true.into()));
+    let of = |subject: &str| lines.iter().filter(|line| line["subject"] == subject).count();
+    assert!(of("twinpath") > 0 && of("iptables-legacy") > 0 && of("nftables") == 0);
+    assert!(lines.iter().all(|line| line["samples"].as_array().unwrap().len() == 2));
+    let page = std::fs::read_to_string(&page).unwrap();
+    assert!(page.starts_with("<!DOCTYPE html>") && page.contains("iptables-legacy"));
+
+    let ran = bench(&[&SMALL[..], &against, &["--baseline", &kept, "-o", "json"]].concat());
+    assert_eq!((ran.status.code(), stderr(&ran).as_str()), (Some(0), ""), "{ran:?}");
+    let changes = check(&ran.stdout);
+    assert!(changes.iter().any(|line| line["type"] == "change"));
+    assert!(changes.last().unwrap()["regression"].is_boolean());
+}
+
+#[test]
+fn the_first_signal_ends_it_with_what_was_measured() {
+    if let Some(why) = lacks() {
+        return twinpath_kernel::testing::skip("bench, Ctrl-C", &why);
+    }
+    let arguments =
+        ["--only", "established", "--services", "1", "--rounds", "10000", "-v", "-o", "json"];
+    let child = command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    let told = Instant::now();
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    let ran = child.wait_with_output().unwrap();
+    assert_eq!(ran.status.code(), Some(130), "{ran:?}");
+    assert!(told.elapsed() < Duration::from_secs(60));
+    let text = String::from_utf8(ran.stdout).unwrap();
+    let summary: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!((&summary["type"], &summary["complete"]), (&"summary".into(), &false.into()));
+}
+
+#[test]
+fn a_measure_that_nothing_measures_leaves_nothing() {
+    if lacks().is_some() {
+        return twinpath_kernel::testing::skip("bench, nothing measured", "see the other tests");
+    }
+    let ran = bench(&["--only", "connect", "--against", "iptables-legacy", "--services", "1"]);
+    assert_eq!(ran.status.code(), Some(4), "{ran:?}");
+    let text = String::from_utf8(ran.stdout).unwrap();
+    assert!(text.contains("connect: this version does not measure it"), "{text}");
+}
