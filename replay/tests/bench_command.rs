@@ -3,10 +3,11 @@
 #[allow(dead_code, reason = "other tests use the rest")]
 mod common;
 
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::violation;
 use serde_json::Value;
@@ -67,9 +68,8 @@ fn a_baseline_without_a_home_is_refused_with_advice() {
 }
 
 /// Why nothing can be measured here, if so.
-fn lacks() -> Option<String> {
-    let ran = bench(&["--quick", "--only", "connect", "--against", "iptables-legacy"]);
-    (ran.status.code() == Some(3)).then(|| stderr(&ran))
+fn lacks(ran: &Output) -> Option<String> {
+    (ran.status.code() == Some(3)).then(|| stderr(ran))
 }
 
 #[test]
@@ -99,28 +99,18 @@ const SMALL: [&str; 8] =
     ["--only", "established", "--services", "1", "--rounds", "2", "--quick", "--quiet"];
 
 #[test]
-fn a_small_run_ends_well_and_its_lines_are_as_the_schema_says() {
-    if let Some(why) = lacks() {
-        return twinpath_kernel::testing::skip("bench, a small run", &why);
-    }
+fn a_small_run_ends_well_and_a_signal_ends_one_with_what_was_measured() {
     let folder = tempdir().unwrap();
     let [page, kept] =
         ["page.html", "kept.json"].map(|name| folder.path().join(name).display().to_string());
-    let against = ["--against", "iptables-legacy"];
-    let files = ["--report", &page, "--save-baseline", &kept, "-o", "json"];
+    let against = ["--against", "iptables-legacy", "-o", "json"];
+    let files = ["--report", &page, "--save-baseline", &kept];
     let ran = bench(&[&SMALL[..], &against, &files].concat());
+    if let Some(why) = lacks(&ran) {
+        return twinpath_kernel::testing::skip("bench, a small run", &why);
+    }
     assert_eq!((ran.status.code(), stderr(&ran).as_str()), (Some(0), ""), "{ran:?}");
-    let schema: Value = serde_json::from_str(include_str!("../schema/bench.schema.json")).unwrap();
-    let check = |text: &[u8]| {
-        let text = String::from_utf8(text.to_vec()).unwrap();
-        let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
-        let lines: Vec<Value> = lines.collect();
-        for line in &lines {
-            assert_eq!(violation(&schema, &schema, line, "$"), None, "{line}");
-        }
-        lines
-    };
-    let lines = check(&ran.stdout);
+    let lines = checked(&ran.stdout);
     let (summary, lines) = lines.split_last().unwrap();
     assert_eq!((&summary["type"], &summary["complete"]), (&"summary".into(), &true.into()));
     let of = |subject: &str| lines.iter().filter(|line| line["subject"] == subject).count();
@@ -129,39 +119,45 @@ fn a_small_run_ends_well_and_its_lines_are_as_the_schema_says() {
     let page = std::fs::read_to_string(&page).unwrap();
     assert!(page.starts_with("<!DOCTYPE html>") && page.contains("iptables-legacy"));
 
-    let ran = bench(&[&SMALL[..], &against, &["--baseline", &kept, "-o", "json"]].concat());
-    assert_eq!((ran.status.code(), stderr(&ran).as_str()), (Some(0), ""), "{ran:?}");
-    let changes = check(&ran.stdout);
-    assert!(changes.iter().any(|line| line["type"] == "change"));
-    assert!(changes.last().unwrap()["regression"].is_boolean());
-}
-
-#[test]
-fn the_first_signal_ends_it_with_what_was_measured() {
-    if let Some(why) = lacks() {
-        return twinpath_kernel::testing::skip("bench, Ctrl-C", &why);
-    }
-    let arguments =
-        ["--only", "established", "--services", "1", "--rounds", "10000", "-v", "-o", "json"];
-    let child = command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    std::thread::sleep(Duration::from_secs(2));
-    let told = Instant::now();
+    let long = ["--only", "load,add-service", "--services", "1", "--rounds", "10000", "-v"];
+    let kept = ["--baseline", &kept];
+    let mut child = command(&[&long[..], &against, &kept].concat())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // From here on it measures.
+    let mut told = BufReader::new(child.stderr.take().unwrap());
+    told.read_line(&mut String::new()).unwrap();
+    std::thread::sleep(Duration::from_millis(500));
     let id = child.id().to_string();
     assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
     let ran = child.wait_with_output().unwrap();
     assert_eq!(ran.status.code(), Some(130), "{ran:?}");
-    assert!(told.elapsed() < Duration::from_secs(60));
-    let text = String::from_utf8(ran.stdout).unwrap();
-    let summary: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    let lines = checked(&ran.stdout);
+    let summary = lines.last().unwrap();
     assert_eq!((&summary["type"], &summary["complete"]), (&"summary".into(), &false.into()));
+    assert!(lines.iter().any(|line| line["why"] == "stopped"));
+    assert_eq!(summary["regression"], false);
+}
+
+/// Lines that are as the schema says.
+fn checked(text: &[u8]) -> Vec<Value> {
+    let schema: Value = serde_json::from_str(include_str!("../schema/bench.schema.json")).unwrap();
+    let text = String::from_utf8(text.to_vec()).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for line in &lines {
+        assert_eq!(violation(&schema, &schema, line, "$"), None, "{line}");
+    }
+    lines
 }
 
 #[test]
 fn a_measure_that_nothing_measures_leaves_nothing() {
-    if lacks().is_some() {
-        return twinpath_kernel::testing::skip("bench, nothing measured", "see the other tests");
-    }
     let ran = bench(&["--only", "connect", "--against", "iptables-legacy", "--services", "1"]);
+    if let Some(why) = lacks(&ran) {
+        return twinpath_kernel::testing::skip("bench, nothing measured", &why);
+    }
     assert_eq!(ran.status.code(), Some(4), "{ran:?}");
     let text = String::from_utf8(ran.stdout).unwrap();
     assert!(text.contains("connect: this version does not measure it"), "{text}");

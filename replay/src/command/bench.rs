@@ -32,8 +32,8 @@ Examples:
       services: the result in words, tables with ratios, where nothing is gained, how it was measured.
 
   sudo twinpath bench --against iptables-legacy --services 10,10000 --report out.html
-      One rival, which must be there, and a page to show to others. Loading 10,000 services into nftables takes
-      minutes: the kernel's time grows with their square.
+      One rival, which must be there, and a page to show to others. (Loading 10,000 services takes nftables
+      minutes, each time: the kernel's time grows with their square.)
 
   sudo twinpath bench --save-baseline before
   sudo twinpath bench --baseline before --fail-on regression
