@@ -110,9 +110,13 @@ const SETS: [(&str, &str); 17] = [
     ("KUBE-IPVS-IPS", "hash:ip"),
 ];
 
-/// The name of a set of a family.
+/// The name of a set of a family: at most 31 bytes, as the kernel has it.
 fn full(name: &str, v4: bool) -> String {
-    if v4 { name.to_owned() } else { name.replacen("KUBE-", "KUBE-6-", 1) }
+    if v4 {
+        name.to_owned()
+    } else {
+        name.replacen("KUBE-", "KUBE-6-", 1).chars().take(31).collect()
+    }
 }
 
 /// A virtual server: protocol and frontend.

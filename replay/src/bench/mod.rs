@@ -13,6 +13,7 @@
 //! | packets of connections, established and new | [`live`], [`frame`] |
 //! | kube-proxy's rules in a namespace | [`rival`] |
 //! | bringing a node up to date, and memory | [`programming`], [`memory`] |
+//! | from a change to the first packet | [`until`] |
 //! | packets as an experiment, programming as another | [`packets`], [`updates`] |
 //! | medians, spread, ratios and how sure they are | [`stats`] |
 //! | quantities in words, figures in tables | [`quantity`], [`view`] |
@@ -41,5 +42,6 @@ pub(crate) mod samples;
 pub mod stats;
 pub mod subject;
 pub mod text;
+pub mod until;
 pub mod updates;
 pub mod view;
