@@ -1,4 +1,6 @@
-//! Nanoseconds per live frame, for development: `live SERVICES ROUNDS FRAMES [SUBJECT...]`.
+//! Nanoseconds per live frame, for development: `live SERVICES ROUNDS FRAMES [NAME...]`, a name being that of
+//! a subject, a path or a measure (`established`, `new-flow`, `program-time`, `churn`). Where none of a kind
+//! is given, all are taken.
 
 use std::time::Instant;
 
@@ -26,19 +28,28 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         (Subject::Twinpath, Hook::Xdp),
         (Subject::Bare, Hook::Xdp),
     ] {
-        let is_named = |name: &String| name == subject.name();
-        if named.is_empty() || named.iter().any(is_named) {
+        let subjects = Subject::ALL.map(Subject::name);
+        if is_wanted(&named, subject.name(), &subjects) {
             let begin = Instant::now();
             labs.push(Lab::new(subject, hook, services)?);
             eprintln!("{subject} at {}: ready in {:.1?}", hook.name(), begin.elapsed());
         }
     }
-    for measure in [Measure::Established, Measure::NewFlow, Measure::ProgramTime] {
+    let measures = [
+        (Measure::Established, "established"),
+        (Measure::NewFlow, "new-flow"),
+        (Measure::ProgramTime, "program-time"),
+        (Measure::Churn, "churn"),
+    ];
+    for (measure, name) in measures {
+        if !is_wanted(&named, name, &measures.map(|(_, name)| name)) {
+            continue;
+        }
         for path in Path::ALL {
-            for flows in [1, 50_000] {
-                if measure == Measure::NewFlow && flows == 1 {
-                    continue;
-                }
+            if !is_wanted(&named, path.name(), &Path::ALL.map(Path::name)) {
+                continue;
+            }
+            for flows in [if measure == Measure::NewFlow { 5_000 } else { 1 }, 50_000] {
                 let setting = Setting { measure, path, flows, frames };
                 let mut figures = Vec::new();
                 for turn in 0..rounds {
@@ -63,4 +74,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     Ok(())
+}
+
+/// Whether a name is given, or none of its kind.
+fn is_wanted(named: &[String], name: &str, kind: &[&str]) -> bool {
+    let of_kind = |given: &&String| kind.contains(&given.as_str());
+    named.iter().any(|given| given == name) || !named.iter().any(|given| of_kind(&given))
 }

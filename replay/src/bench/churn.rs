@@ -14,6 +14,7 @@ use twinpath_sim::world::WorldError;
 use super::cluster::{self, NODE};
 use super::datapath::{Datapath, Twinpath};
 use super::lab::{Lab, failed};
+use super::rival::{Job, Rival};
 use super::subject::Subject;
 
 /// The time between two changes, beside what a change takes.
@@ -26,9 +27,6 @@ pub struct Changes {
     is_there: bool,
 }
 
-/// Something that is done to a node.
-pub type Turn = Box<dyn FnMut(&Namespace) -> Result<(), WorldError> + Send>;
-
 enum Of {
     Tables {
         twinpath: Box<Twinpath>,
@@ -36,17 +34,21 @@ enum Of {
         writes: [Vec<Write>; 2],
         epoch: u32,
     },
-    Rules([Turn; 2]),
+    /// What adds it, and what removes it.
+    Rules([Vec<Job>; 2]),
 }
 
 impl Changes {
-    /// Whether a subject has services whose changes [`Self::of`] works out.
+    /// Whether a subject has services that can change.
     pub const fn are_of(subject: Subject) -> bool {
-        matches!(subject, Subject::Twinpath)
+        matches!(
+            subject,
+            Subject::Twinpath | Subject::IptablesLegacy | Subject::IptablesNft | Subject::Nftables
+        )
     }
 
     /// The cluster of a lab as it is, and with one more service.
-    pub fn states(services: u32) -> [State; 2] {
+    fn states(services: u32) -> [State; 2] {
         let before = cluster::state(services);
         let mut after = before.clone();
         after.services.extend([cluster::other(services)]);
@@ -55,6 +57,9 @@ impl Changes {
 
     /// Works the changes of a lab out, and takes from it what they are made to. [`Self::end`] must follow.
     pub fn of(lab: &mut Lab) -> Result<Self, WorldError> {
+        if lab.subject != Subject::Twinpath {
+            return Self::of_rules(lab);
+        }
         let mut twinpath = match std::mem::replace(&mut lab.datapath, Datapath::Stack) {
             Datapath::Twinpath(twinpath) => twinpath,
             other => {
@@ -72,9 +77,15 @@ impl Changes {
         Ok(Self { of: Of::Tables { twinpath, writes, epoch }, is_there: false })
     }
 
-    /// Changes of rules: what adds a service, and what removes it. Nothing is taken from a lab.
-    pub fn by(turns: [Turn; 2]) -> Self {
-        Self { of: Of::Rules(turns), is_there: false }
+    /// As kube-proxy does them: a service that is gone is swept away at once, so that turns are alike.
+    fn of_rules(lab: &Lab) -> Result<Self, WorldError> {
+        let rival = Rival::new(lab.subject).map_err(|missing| {
+            WorldError::Environment(format!("{}: {}", missing.what, missing.why))
+        })?;
+        let [before, after] = Self::states(lab.services);
+        let add = vec![rival.update(&before, &after, NODE)];
+        let remove = vec![rival.update(&after, &before, NODE), rival.sweep(&after, &before, NODE)];
+        Ok(Self { of: Of::Rules([add, remove]), is_there: false })
     }
 
     /// Makes changes on a thread of another CPU while something else is done, which begins after the first
@@ -130,8 +141,8 @@ impl Changes {
                 }
             }
             Of::Rules(turns) => {
-                if let Some(turn) = turns.get_mut(place) {
-                    turn(node)?;
+                for job in turns.get(place).into_iter().flatten() {
+                    job.run(node)?;
                 }
             }
         }
