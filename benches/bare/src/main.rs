@@ -10,6 +10,7 @@
 mod generator;
 mod nat;
 mod sink;
+mod socket;
 
 use aya_ebpf::bindings::{__sk_buff, BPF_F_PSEUDO_HDR, TC_ACT_OK};
 use aya_ebpf::helpers::bpf_redirect_peer;

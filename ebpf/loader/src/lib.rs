@@ -9,12 +9,14 @@
 //! | what maps take of the kernel's memory | [`memory`] |
 //! | system calls that the loader library lacks | [`sys`] |
 //! | attaching to devices | [`attach`] |
+//! | translation at the sockets of a control group | [`cgroup`] |
 //! | a world of network namespaces | [`veth`] |
 //! | how the kernel's LRU maps evict | [`eviction`] |
 //! | hooks as test runs (`BPF_PROG_TEST_RUN`) | [`test_run`] |
 #![deny(missing_docs)]
 
 pub mod attach;
+pub mod cgroup;
 pub mod eviction;
 pub mod live;
 pub mod load;
