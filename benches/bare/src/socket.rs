@@ -16,12 +16,12 @@ struct End {
     protocol: u16,
 }
 
-/// Where a socket goes that is to go to the key.
+/// Where a socket goes that is to go to the key. Who uses it says how many entries it is to have.
 #[map]
-static SOCKET_TO: HashMap<End, End> = HashMap::with_max_entries(262_144, 0);
-/// As whose a datagram of the key is read.
+static SOCKET_TO: HashMap<End, End> = HashMap::with_max_entries(1, 0);
+/// As whose a datagram of the key is read; the same.
 #[map]
-static SOCKET_FROM: HashMap<End, End> = HashMap::with_max_entries(262_144, 0);
+static SOCKET_FROM: HashMap<End, End> = HashMap::with_max_entries(1, 0);
 
 /// `connect`, of TCP and UDP.
 #[cgroup_sock_addr(connect4)]

@@ -142,15 +142,20 @@ pub struct BareSockets {
     group: Cgroup,
 }
 
-/// The programs, and the most entries of maps of the object that none of them uses.
+/// The programs.
 const PROGRAMS: [&str; 3] = ["bare_connect4", "bare_sendmsg4", "bare_recvmsg4"];
-const UNUSED: [&str; 2] = ["BARE16", "BARE40"];
+/// Their maps, and large ones of the object that none of them uses.
+const USED: [&str; 2] = ["SOCKET_TO", "SOCKET_FROM"];
+const UNUSED: [&str; 3] = ["BARE16", "BARE40", "BARE_NAT"];
 
 impl BareSockets {
-    /// Makes a group and attaches the programs to it.
-    pub fn new() -> Result<Self, CgroupError> {
+    /// Makes a group and attaches the programs to it, with room for so many frontends.
+    pub fn new(frontends: u32) -> Result<Self, CgroupError> {
         let group = Cgroup::new()?;
         let mut loader = EbpfLoader::new();
+        for map in USED {
+            loader.map_max_entries(map, frontends.max(1));
+        }
         for map in UNUSED {
             loader.map_max_entries(map, 1);
         }

@@ -70,7 +70,7 @@ impl Path {
         }
     }
 
-    const fn port(self) -> Port {
+    pub(super) const fn port(self) -> Port {
         match self {
             Self::ClusterLocal => Port::Local,
             Self::ClusterRemote | Self::NodePort => Port::Remote,
@@ -262,7 +262,7 @@ impl Lab {
     }
 
     /// Forgets all connections.
-    fn forget(&mut self) -> Result<(), WorldError> {
+    pub(super) fn forget(&mut self) -> Result<(), WorldError> {
         self.opened = None;
         match (&mut self.datapath, self.subject) {
             (Datapath::Twinpath(twinpath), _) => twinpath.tables.clear().map_err(failed),

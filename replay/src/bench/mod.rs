@@ -15,6 +15,7 @@
 //! | bringing a node up to date, and memory | [`programming`], [`memory`] |
 //! | from a change to the first packet | [`until`] |
 //! | packets as an experiment, programming as another | [`packets`], [`updates`] |
+//! | processes' sockets at both ends | [`sockets`] |
 //! | medians, spread, ratios and how sure they are | [`stats`] |
 //! | quantities in words, figures in tables | [`quantity`], [`view`] |
 //! | a run that later ones are compared with | [`baseline`] |
@@ -39,6 +40,7 @@ pub mod rival;
 pub mod run;
 #[cfg(test)]
 pub(crate) mod samples;
+pub mod sockets;
 pub mod stats;
 pub mod subject;
 pub mod text;

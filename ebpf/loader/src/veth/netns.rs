@@ -82,6 +82,12 @@ impl Namespace {
         Ok(Self { file: file.map_err(NamespaceError::Namespace)?.into() })
     }
 
+    /// The same namespace once more, for another owner.
+    pub fn try_clone(&self) -> Result<Self, NamespaceError> {
+        let file = self.file.try_clone().map_err(NamespaceError::Namespace)?;
+        Ok(Self { file })
+    }
+
     /// Moves the calling thread into the namespace, for good.
     pub fn enter(&self) -> Result<(), NamespaceError> {
         setns(&self.file, CloneFlags::CLONE_NEWNET)
