@@ -9,7 +9,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use twinpath_kernel::veth::netns::Namespace;
 use twinpath_sim::world::WorldError;
 
-use super::failed;
+use crate::bench::lab::failed;
 
 /// Room for datagrams until they are taken, in bytes: those of a round.
 const ROOM: usize = 64 << 20;
