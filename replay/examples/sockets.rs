@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use twinpath::bench::lab::{Hook, Lab};
 use twinpath::bench::live::Path;
-use twinpath::bench::sockets::{Collected, Setting, Stage};
+use twinpath::bench::sockets::{Collected, MEASURES, Setting, Stage};
 use twinpath::bench::subject::Subject;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         eprintln!("{subject}: ready in {:.1?}", begin.elapsed());
     }
     for path in [Path::ClusterLocal, Path::ClusterRemote, Path::NodePort] {
-        for measure in Setting::MEASURES {
+        for measure in MEASURES {
             let begin = Instant::now();
             let setting = Setting::new(measure, path);
             let mut collected = Collected::default();

@@ -6,6 +6,10 @@
 //! all and far larger. Client ports are never used twice in a lab, since a port that was used meets the
 //! connection that is remembered of it.
 //!
+//! A round's value is the median of its parts, which are datagrams, connections, round trips, or 1 MiB of a
+//! stream: what else runs on the machine and interrupts is left out there, and is in the quantiles. Rates are
+//! what fits in a second at that pace.
+//!
 //! Translation at sockets is measured beside all others in the same rounds, as [`Subject::Bare`] at the hook
 //! `socket`: bare programs at `connect` and `sendmsg`, then plain forwarding.
 
@@ -28,6 +32,15 @@ mod server;
 mod stage;
 mod translated;
 
+/// The measures that this is about.
+pub const MEASURES: [Measure; 5] = [
+    Measure::FirstPacket,
+    Measure::Connect,
+    Measure::ConnectRate,
+    Measure::RoundTrip,
+    Measure::Throughput,
+];
+
 /// What is measured in a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setting {
@@ -44,15 +57,6 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// The measurements that are made here.
-    pub const MEASURES: [Measure; 5] = [
-        Measure::FirstPacket,
-        Measure::Connect,
-        Measure::ConnectRate,
-        Measure::RoundTrip,
-        Measure::Throughput,
-    ];
-
     /// A round of a twentieth of a second or less.
     pub const fn new(measure: Measure, path: Path) -> Self {
         Self { measure, path, connections: 500, time: Duration::from_millis(50) }
@@ -75,6 +79,6 @@ impl Setting {
             Path::NodePort => !bare,
             Path::Direct => false,
         };
-        path && Self::MEASURES.contains(&self.measure)
+        path && MEASURES.contains(&self.measure)
     }
 }

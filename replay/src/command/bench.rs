@@ -20,6 +20,7 @@ use crate::bench::packets::{self, Packets};
 use crate::bench::result::{Measure, Missing, Results, VERSION};
 use crate::bench::rival::Rival;
 use crate::bench::run::{self, At, Experiment, Stop};
+use crate::bench::sockets::{self, Sockets};
 use crate::bench::subject::Subject;
 use crate::bench::updates::{self, Updates};
 use crate::bench::{json, machine, page, text};
@@ -241,6 +242,8 @@ fn experiments(
         experiments.extend(packets.map(|packets| Box::new(packets) as Box<dyn Experiment>));
         let updates = Updates::new(services, rivals, measures);
         experiments.extend(updates.map(|updates| Box::new(updates) as Box<dyn Experiment>));
+        let sockets = Sockets::new(services, rivals, measures, arguments.quick);
+        experiments.extend(sockets.map(|sockets| Box::new(sockets) as Box<dyn Experiment>));
     }
     experiments
 }
@@ -248,7 +251,9 @@ fn experiments(
 /// Measures that were asked for and that nothing measures yet.
 fn unmeasured(only: &[Measure]) -> Vec<Missing> {
     let is_known = |measure: &Measure| {
-        packets::MEASURES.contains(measure) || updates::MEASURES.contains(measure)
+        packets::MEASURES.contains(measure)
+            || updates::MEASURES.contains(measure)
+            || sockets::MEASURES.contains(measure)
     };
     let unknown = only.iter().filter(|measure| !is_known(measure));
     let missing = |measure: &Measure| Missing {

@@ -2,7 +2,7 @@
 
 use twinpath_sim::world::WorldError;
 
-use super::{Collected, Setting, Stage};
+use super::{Collected, MEASURES, Setting, Stage};
 use crate::bench::lab::{Hook, Lab};
 use crate::bench::live::Path;
 use crate::bench::quantity::grouped;
@@ -31,7 +31,7 @@ impl Sockets {
         quick: bool,
     ) -> Option<Self> {
         let paths = if quick { &PATHS[..1] } else { &PATHS[..] };
-        let measures = Setting::MEASURES.into_iter().filter(|measure| measures.contains(measure));
+        let measures = MEASURES.into_iter().filter(|measure| measures.contains(measure));
         let settings: Vec<_> = measures
             .flat_map(|measure| paths.iter().map(move |path| Setting::new(measure, *path)))
             .collect();

@@ -12,7 +12,7 @@ use crate::bench::sockets::Seen;
 /// An experiment with everything of ours and one rival, ready; or `None` where it cannot run.
 fn ready(name: &str) -> Option<Sockets> {
     let rivals = [Subject::IptablesLegacy];
-    let mut sockets = Sockets::new(3, &rivals, &Setting::MEASURES, false).unwrap();
+    let mut sockets = Sockets::new(3, &rivals, &MEASURES, false).unwrap();
     match sockets.prepare(&Stop::default()) {
         Ok(missing) => assert_eq!(missing, []),
         Err(Broken::Lacks(why)) => {
