@@ -37,6 +37,20 @@ struct Step {
     input: String,
 }
 
+impl Step {
+    /// A tool that is killed says nothing, and its input says nothing about why.
+    fn explain(&self, error: NamespaceError) -> NamespaceError {
+        match error {
+            NamespaceError::Refused { program: "timeout", message, .. } if message.is_empty() => {
+                let tool = self.arguments.get(2).unwrap_or(&"a tool");
+                let message = format!("{tool} took longer than {LONGEST} s and was ended");
+                NamespaceError::Refused { program: "timeout", message, input: String::new() }
+            }
+            error => error,
+        }
+    }
+}
+
 /// Something to do in a node's namespace.
 #[derive(Clone, Debug, Default)]
 pub struct Job {
@@ -50,7 +64,8 @@ impl Job {
         let begun = Instant::now();
         node.set(self.parameters)?;
         for step in &self.steps {
-            node.feed(step.program, step.package, &step.arguments, &step.input)?;
+            let fed = node.feed(step.program, step.package, &step.arguments, &step.input);
+            fed.map_err(|error| step.explain(error))?;
         }
         Ok(begun.elapsed())
     }
