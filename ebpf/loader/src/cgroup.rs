@@ -55,6 +55,9 @@ pub struct Cgroup {
     path: PathBuf,
 }
 
+/// How names of groups begin, before the number of the process that made them.
+const PREFIX: &str = "twinpath-";
+
 /// How often, and after what pause, the removal of a group is tried: a thread leaves its group some time
 /// after it is known to have ended.
 const TRIES: u32 = 100;
@@ -68,8 +71,10 @@ impl Cgroup {
         let groups = read("/proc/self/cgroup".as_ref())?;
         let own = own(&groups).ok_or(CgroupError::NotMounted)?;
         let random = read("/proc/sys/kernel/random/uuid".as_ref())?;
-        let name = format!("twinpath-{}", random.trim());
-        let path = Path::new(&mount).join(own.trim_start_matches('/')).join(name);
+        let name = format!("{PREFIX}{}-{}", std::process::id(), random.trim());
+        let parent = Path::new(&mount).join(own.trim_start_matches('/'));
+        remove_orphans(&parent);
+        let path = parent.join(name);
         fs::create_dir(&path).map_err(|error| failed(&path, error))?;
         let group = Self { path };
         group.write("cgroup.type", "threaded")?;
@@ -102,6 +107,19 @@ impl Drop for Cgroup {
                 }
                 _ => return,
             }
+        }
+    }
+}
+
+/// Removes what processes have left behind that were killed: groups whose makers are no more. The kernel keeps
+/// those that somebody is in.
+fn remove_orphans(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let maker = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next());
+        let maker = maker.and_then(|number| number.parse::<u32>().ok());
+        if maker.is_some_and(|maker| !Path::new("/proc").join(maker.to_string()).exists()) {
+            let _ = fs::remove_dir(entry.path());
         }
     }
 }
@@ -236,6 +254,15 @@ mod tests {
         });
         let name = path.file_name().unwrap().to_str().unwrap();
         assert!(own(&inside).unwrap().ends_with(name), "{inside}");
+        // What a process left that was killed: no process has so large a number.
+        let [left, living] = [u32::MAX, std::process::id()]
+            .map(|maker| path.with_file_name(format!("{PREFIX}{maker}-left")));
+        fs::create_dir(&left).unwrap();
+        fs::create_dir(&living).unwrap();
+        drop(Cgroup::new().unwrap());
+        let stays = living.exists();
+        fs::remove_dir(&living).unwrap();
+        assert!(stays && !left.exists());
         drop(group);
         assert!(!path.exists());
     }
