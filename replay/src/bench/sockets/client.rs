@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt,
 };
@@ -215,7 +216,13 @@ impl Road<'_> {
     }
 
     fn connect(&self, socket: &OwnedFd) -> io::Result<()> {
-        Ok(connect(socket.as_raw_fd(), &SockaddrIn::from(self.to))?)
+        match connect(socket.as_raw_fd(), &SockaddrIn::from(self.to)) {
+            // What the kernel says when the time to wait is over.
+            Err(Errno::EINPROGRESS) => {
+                Err(io::Error::new(io::ErrorKind::TimedOut, "nobody answers"))
+            }
+            done => Ok(done?),
+        }
     }
 }
 

@@ -62,6 +62,8 @@ impl Sockets {
 const PATHS: [Path; 2] = [Path::ClusterLocal, Path::NodePort];
 /// The ports of a client are enough for so many rounds.
 const ROUNDS: usize = 50;
+/// Connections that netfilter remembers after a round on a path: some time goes by before they are forgotten.
+const REMEMBERED: usize = 1_500;
 
 impl Experiment for Sockets {
     fn name(&self) -> String {
@@ -99,8 +101,12 @@ impl Experiment for Sockets {
         Ok(())
     }
 
+    /// As many as there are ports for, and as netfilter can remember the connections of.
     fn rounds(&self) -> usize {
-        ROUNDS
+        let room = std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max");
+        let room = room.ok().and_then(|room| room.trim().parse::<usize>().ok());
+        let rounds = room.map_or(ROUNDS, |room| room / (REMEMBERED * PATHS.len()));
+        rounds.clamp(1, ROUNDS)
     }
 
     fn figures(&mut self) -> Vec<Figure> {
