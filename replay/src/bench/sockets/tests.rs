@@ -9,19 +9,22 @@ use crate::bench::cluster::{CLIENT, LOCAL, NODE_ADDRESS, POD_PORT, Port, REMOTE}
 use crate::bench::result::Unit;
 use crate::bench::sockets::Seen;
 
-/// An experiment with everything of ours and one rival, ready; or `None` where it cannot run.
-fn ready(name: &str) -> Option<Sockets> {
+/// An experiment with everything of ours and one rival, from the first connection until nothing is left.
+#[test]
+fn sockets_reach_the_service_and_are_measured() {
     let rivals = [Subject::IptablesLegacy];
     let mut sockets = Sockets::new(3, &rivals, &MEASURES, false).unwrap();
     match sockets.prepare(&Stop::default()) {
         Ok(missing) => assert_eq!(missing, []),
-        Err(Broken::Lacks(why)) => {
-            skip(name, &why);
-            return None;
-        }
+        Err(Broken::Lacks(why)) => return skip("sockets of the comparison", &why),
         Err(error) => panic!("{error}"),
     }
-    Some(sockets)
+    let group = stage(&mut sockets, Subject::Bare).group().unwrap().to_owned();
+    assert!(group.exists());
+    ends_see_what_they_should(&mut sockets);
+    every_measure_has_a_sample_of_everyone(&mut sockets);
+    drop(sockets);
+    assert!(!group.exists());
 }
 
 fn stage(sockets: &mut Sockets, subject: Subject) -> &mut Stage {
@@ -33,18 +36,14 @@ fn all(addresses: [std::net::Ipv4Addr; 2]) -> BTreeSet<SocketAddr> {
 }
 
 /// Each subject's way is the one that its name says, as far as the ends can tell.
-#[test]
-fn connections_pass_the_service_address() {
-    let Some(mut sockets) = ready("connections_pass_the_service_address") else { return };
+fn ends_see_what_they_should(sockets: &mut Sockets) {
     let client = IpAddr::from(CLIENT);
-    let group = stage(&mut sockets, Subject::Bare).group().unwrap().to_owned();
-    assert!(group.exists());
     for (path, port, pods) in
         [(Path::ClusterLocal, Port::Local, LOCAL), (Path::ClusterRemote, Port::Remote, REMOTE)]
     {
         let service = SocketAddr::from(port.cluster());
         for subject in [Subject::Twinpath, Subject::IptablesLegacy] {
-            let stage = stage(&mut sockets, subject);
+            let stage = stage(sockets, subject);
             let seen: Vec<Seen> = (0..32).map(|_| stage.look(path).unwrap()).collect();
             // The client knows no pod, the server no service, and both pods have served.
             for Seen { peer, answered, client: from, asked, .. } in &seen {
@@ -55,26 +54,22 @@ fn connections_pass_the_service_address() {
             assert_eq!(servers.len(), 2, "{subject}");
         }
         // Without translation the client asks a pod itself.
-        let seen = stage(&mut sockets, Subject::Forward).look(path).unwrap();
+        let seen = stage(sockets, Subject::Forward).look(path).unwrap();
         assert!(all(pods).contains(&seen.peer) && seen.peer == seen.answered, "{seen:?}");
         // A translated socket is connected with a pod, and reads datagrams as the service's.
-        let seen = stage(&mut sockets, Subject::Bare).look(path).unwrap();
+        let seen = stage(sockets, Subject::Bare).look(path).unwrap();
         assert!(all(pods).contains(&seen.peer) && seen.answered == service, "{seen:?}");
         assert_eq!((seen.client.ip(), seen.asked.ip()), (client, client));
     }
     for subject in [Subject::Twinpath, Subject::IptablesLegacy] {
-        let seen = stage(&mut sockets, subject).look(Path::NodePort).unwrap();
+        let seen = stage(sockets, subject).look(Path::NodePort).unwrap();
         assert_eq!(seen.peer, SocketAddr::from(Port::Remote.node()), "{subject}");
         assert_eq!(seen.client.ip(), IpAddr::from(NODE_ADDRESS), "{subject}");
     }
-    drop(sockets);
-    assert!(!group.exists());
 }
 
 /// Every measure of every subject gives a value in each round, and latencies have quantiles.
-#[test]
-fn every_measure_has_a_sample_of_everyone() {
-    let Some(mut sockets) = ready("every_measure_has_a_sample_of_everyone") else { return };
+fn every_measure_has_a_sample_of_everyone(sockets: &mut Sockets) {
     for setting in &mut sockets.settings {
         setting.connections = 70;
         setting.time = Duration::from_millis(2);
