@@ -46,7 +46,7 @@ pub fn spread(samples: &[f64]) -> Option<Spread> {
     Some(Spread { min, low, median, high, max })
 }
 
-/// Where a value lies, 19 times of 20.
+/// Where a value lies: 19 times of 20 by [`By::Bootstrap`], less surely by [`By::Extremes`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Interval {
     /// Not below.

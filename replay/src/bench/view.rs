@@ -274,7 +274,7 @@ pub fn method(results: &Results) -> [String; 3] {
             "Every figure is the median of {rounds} rounds; each round takes all subjects in turn, in another order, through the same packets and the same sink."
         ),
         format!(
-            "A ratio is the median of the rounds' ratios; above 1 twinpath is better. Its range holds it 19 times of 20: resampled rounds, or least to greatest of fewer than {}.",
+            "A ratio is the median of the rounds' ratios; above 1 twinpath is better. Its range is of resampled rounds and holds it 19 times of 20; of fewer than {} rounds it is from the least to the greatest, which is less sure (3 rounds: 3 times of 4; 1 round: nothing).",
             super::stats::ENOUGH
         ),
         "All of it ran on one machine over veth devices in network namespaces: what a network card adds or takes off is in none of the figures.".into(),

@@ -132,7 +132,7 @@ fn since(comparison: &Comparison<'_>) -> String {
         ]
     });
     let rows: Vec<Vec<String>> = rows.collect();
-    let heads = ["Measure", "Setting", "Subject", "Change", "95 % interval", "Verdict"];
+    let heads = ["Measure", "Setting", "Subject", "Change", "Interval", "Verdict"];
     text + &details("Figure by figure", &html::table(&heads, 3, &rows))
 }
 
