@@ -1,5 +1,6 @@
 //! From tables as they are to tables as they should be, one write at a time.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
@@ -42,6 +43,34 @@ pub trait Target {
     type Error;
     /// Does one write. Doing it twice is the same as doing it once.
     fn write(&mut self, write: &Write) -> Result<(), Self::Error>;
+
+    /// Does all writes, in order; stops at the first that fails. A target that can do many at once does
+    /// them in the same order.
+    fn write_all(&mut self, writes: &[Write]) -> Result<(), Failed<Self::Error>> {
+        for (done, write) in writes.iter().enumerate() {
+            self.write(write).map_err(|error| Failed { done, error })?;
+        }
+        Ok(())
+    }
+}
+
+/// A write failed, and those after it were not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failed<E> {
+    /// How many writes were done before it.
+    pub done: usize,
+    /// Why it failed.
+    pub error: E,
+}
+
+/// Only lists what would be written.
+impl Target for Vec<Write> {
+    type Error = Infallible;
+
+    fn write(&mut self, write: &Write) -> Result<(), Infallible> {
+        self.push(*write);
+        Ok(())
+    }
 }
 
 /// Does all writes, in order; stops at the first that fails. Packets may be handled between any two of
@@ -50,7 +79,7 @@ pub trait Target {
 /// After a failure the tables hold what the writes before it made of them, which is safe but not what
 /// was wanted. To go on, take the difference from that.
 pub fn apply<T: Target>(target: &mut T, writes: &[Write]) -> Result<(), T::Error> {
-    writes.iter().try_for_each(|write| target.write(write))
+    target.write_all(writes).map_err(|failed| failed.error)
 }
 
 impl Target for Desired {
@@ -116,36 +145,66 @@ fn put<K: Ord, V>(table: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
 ///
 /// A frontend that passes from one service to another is none in between.
 pub fn diff(from: &Desired, to: &Desired) -> Vec<Write> {
+    let entries = from.maglev.len().max(to.maglev.len());
+    let entry = |table: &Desired, index: usize| table.maglev.get(index).copied().unwrap_or(0);
+    let entries = (0..entries).zip(0_u32..).filter_map(|(index, at)| {
+        let new = entry(to, index);
+        (entry(from, index) != new).then_some((at, new))
+    });
+    let word = |table: &Desired, index: usize| table.reserved.get(index).copied().unwrap_or(0);
+    let places = (0..from.reserved.len().max(to.reserved.len())).zip(0_u32..);
+    let words = places.map(|(index, at)| (at, word(from, index), word(to, index)));
+    ordered(from, to, entries, &words.collect::<Vec<_>>())
+}
+
+/// The same of tables that have some entries only, those that change among them; but for the Maglev table,
+/// of which there are the entries that change, and for reserved ports, of which there are words with their
+/// places, before and after.
+pub(crate) fn ordered(
+    from: &Desired,
+    to: &Desired,
+    entries: impl Iterator<Item = (u32, BackendId)>,
+    words: &[(u32, u64, u64)],
+) -> Vec<Write> {
     let config = Config { epoch: from.config.epoch, ..to.config };
     let resized = from.config.maglev_size != to.config.maglev_size;
-    let mut writes = Vec::new();
+    let backends = changes(&from.backends, &to.backends, false);
+    let members = changes(&from.members, &to.members, false);
+    let endpoints = changes(&from.endpoints, &to.endpoints, false);
+    let terminations = changes(&from.terminations, &to.terminations, false);
+    let ranges = changes(&from.ranges, &to.ranges, false);
+    // Slices move where their size changes, those of services that are the same, too.
+    let services = changes(&from.services, &to.services, resized);
+    let mut writes = Vec::with_capacity(
+        backends.len() + members.len() + endpoints.len() + services.len() + services.len() / 8,
+    );
 
     // What others will refer to. A backend that starts to drain does so at the end, when no slot is
     // left that names it. An endpoint goes in before the frontends, since a connection remembers the way.
-    for (id, backend) in changed(&from.backends, &to.backends) {
+    for (id, backend) in backends.iter().filter_map(Change::put) {
         if backend.is_active() || !from.backends.contains_key(id) {
             writes.push(Write::Backend(*id, Some(*backend)));
         }
     }
-    for (member, scopes) in changed(&from.members, &to.members) {
+    for (member, scopes) in members.iter().filter_map(Change::put) {
         // What a member loses it loses at the end, when no slot is left that names it.
         let kept = from.members.get(member).copied().unwrap_or(0);
         if scopes | kept != kept {
             writes.push(Write::Member(*member, Some(scopes | kept)));
         }
     }
-    for (address, endpoint) in changed(&from.endpoints, &to.endpoints) {
+    for (address, endpoint) in endpoints.iter().filter_map(Change::put) {
         writes.push(Write::Endpoint(*address, Some(*endpoint)));
     }
-    for (key, backend) in changed(&from.terminations, &to.terminations) {
+    for (key, backend) in terminations.iter().filter_map(Change::put) {
         writes.push(Write::Termination(*key, Some(*backend)));
     }
-    for (key, value) in changed(&from.ranges, &to.ranges) {
+    for (key, value) in ranges.iter().filter_map(Change::put) {
         writes.push(Write::Range(*key, Some(*value)));
     }
-    for (at, old, new) in words(from, to) {
-        if old | new != old {
-            writes.push(Write::Reserved(at, old | new));
+    for (at, old, new) in words {
+        if old | new != *old {
+            writes.push(Write::Reserved(*at, old | new));
         }
     }
 
@@ -153,79 +212,77 @@ pub fn diff(from: &Desired, to: &Desired) -> Vec<Write> {
     // And frontends that leave their slice: those choose at random in the meantime, for which their
     // slots are all there.
     let mut meantime = BTreeSet::new();
-    for (key, old) in from.services.iter().filter(|(key, _)| is_master(key)) {
-        match to.services.get(key) {
-            None => writes.push(Write::Service(*key, None)),
-            Some(new) if new.id != old.id => {
-                writes.push(Write::Service(*key, None));
-                meantime.insert(*key);
+    for Change { key, old, new } in services.iter().filter(|change| is_master(change.key)) {
+        match (old, new) {
+            (None, _) => {}
+            (Some(_), None) => writes.push(Write::Service(**key, None)),
+            (Some(old), Some(new)) if new.id != old.id => {
+                writes.push(Write::Service(**key, None));
+                meantime.insert(**key);
             }
-            Some(new) => {
+            (Some(old), Some(new)) => {
                 let reads = old.count > 0 && is_maglev(old);
                 let goes_on =
                     new.count > 0 && is_maglev(new) && new.maglev == old.maglev && !resized;
                 if reads && !goes_on {
                     let random = without_slice(old);
-                    writes.push(Write::Service(*key, Some(random)));
-                    meantime.insert(*key);
+                    writes.push(Write::Service(**key, Some(random)));
+                    meantime.insert(**key);
                 }
             }
         }
     }
 
-    for (key, slot) in changed(&from.services, &to.services).filter(|(key, _)| is_slot(key)) {
+    let slots = services.iter().filter(|change| is_slot(change.key) && change.differs());
+    for (key, slot) in slots.filter_map(Change::put) {
         writes.push(Write::Service(*key, Some(*slot)));
     }
-    let entries = from.maglev.len().max(to.maglev.len());
-    for (index, at) in (0..entries).zip(0_u32..) {
-        let entry = |table: &Desired| table.maglev.get(index).copied().unwrap_or(0);
-        if entry(from) != entry(to) {
-            writes.push(Write::Maglev(at, entry(to)));
-        }
-    }
+    writes.extend(entries.map(|(at, backend)| Write::Maglev(at, backend)));
     if resized {
         writes.push(Write::Config(config));
     }
 
     // What refers to it. The entry of an address sorts before the frontends on it.
-    for (key, new) in to.services.iter().filter(|(key, _)| !is_slot(key)) {
-        if from.services.get(key) != Some(new) || meantime.contains(key) {
+    for change in services.iter().filter(|change| !is_slot(change.key)) {
+        if let Some((key, new)) = change.put()
+            && (change.differs() || meantime.contains(key))
+        {
             writes.push(Write::Service(*key, Some(*new)));
         }
     }
 
     // What nothing refers to any more.
-    for key in removed(&from.services, &to.services).filter(|key| !is_master(key)) {
+    for key in services.iter().filter_map(Change::removed).filter(|key| !is_master(key)) {
         writes.push(Write::Service(*key, None));
     }
-    for (member, scopes) in changed(&from.members, &to.members) {
+    for (member, scopes) in members.iter().filter_map(Change::put) {
         if from.members.get(member).is_some_and(|kept| scopes | kept != *scopes) {
             writes.push(Write::Member(*member, Some(*scopes)));
         }
     }
-    for member in removed(&from.members, &to.members) {
+    for member in members.iter().filter_map(Change::removed) {
         writes.push(Write::Member(*member, None));
     }
-    for key in removed(&from.ranges, &to.ranges) {
+    for key in ranges.iter().filter_map(Change::removed) {
         writes.push(Write::Range(*key, None));
     }
-    for key in removed(&from.terminations, &to.terminations) {
+    for key in terminations.iter().filter_map(Change::removed) {
         writes.push(Write::Termination(*key, None));
     }
-    for (at, old, new) in words(from, to) {
+    for (at, old, new) in words {
         if old & !new != 0 {
-            writes.push(Write::Reserved(at, new));
+            writes.push(Write::Reserved(*at, *new));
         }
     }
-    for address in removed(&from.endpoints, &to.endpoints) {
+    for address in endpoints.iter().filter_map(Change::removed) {
         writes.push(Write::Endpoint(*address, None));
     }
-    for (id, backend) in changed(&from.backends, &to.backends) {
+    for (id, backend) in backends.iter().filter_map(Change::put) {
         if !backend.is_active() && from.backends.contains_key(id) {
             writes.push(Write::Backend(*id, Some(*backend)));
         }
     }
-    for id in removed(&from.backends, &to.backends) {
+    for id in backends.iter().filter_map(Change::removed) {
         writes.push(Write::Backend(*id, None));
     }
 
@@ -235,27 +292,53 @@ pub fn diff(from: &Desired, to: &Desired) -> Vec<Write> {
     writes
 }
 
-/// The words of reserved ports, before and after, with their places.
-fn words<'a>(from: &'a Desired, to: &'a Desired) -> impl Iterator<Item = (u32, u64, u64)> {
-    let word = |table: &Desired, index: usize| table.reserved.get(index).copied().unwrap_or(0);
-    let places = (0..from.reserved.len().max(to.reserved.len())).zip(0_u32..);
-    places.map(move |(index, at)| (at, word(from, index), word(to, index)))
+/// An entry of a table before and after.
+struct Change<'a, K, V> {
+    key: &'a K,
+    old: Option<&'a V>,
+    new: Option<&'a V>,
 }
 
-/// Entries of `to` that `from` has not, or has with another value.
-fn changed<'a, K: Ord, V: PartialEq>(
-    from: &'a BTreeMap<K, V>,
-    to: &'a BTreeMap<K, V>,
-) -> impl Iterator<Item = (&'a K, &'a V)> {
-    to.iter().filter(|(key, value)| from.get(key) != Some(value))
+impl<'a, K, V: PartialEq> Change<'a, K, V> {
+    fn differs(&self) -> bool {
+        self.old != self.new
+    }
+
+    /// The entry as it shall be.
+    fn put(&self) -> Option<(&'a K, &'a V)> {
+        Some((self.key, self.new?))
+    }
+
+    /// The key of one that shall not be there any more.
+    fn removed(&self) -> Option<&'a K> {
+        self.new.is_none().then_some(self.key)
+    }
 }
 
-/// Keys of `from` that `to` has not.
-fn removed<'a, K: Ord, V>(
+/// The entries that differ, or all, by key: one walk along both tables.
+fn changes<'a, K: Ord, V: PartialEq>(
     from: &'a BTreeMap<K, V>,
     to: &'a BTreeMap<K, V>,
-) -> impl Iterator<Item = &'a K> {
-    from.keys().filter(|key| !to.contains_key(key))
+    all: bool,
+) -> Vec<Change<'a, K, V>> {
+    let (mut from, mut to) = (from.iter().peekable(), to.iter().peekable());
+    let mut found = Vec::new();
+    loop {
+        let order = match (from.peek(), to.peek()) {
+            (None, None) => return found,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some((old, _)), Some((new, _))) => old.cmp(new),
+        };
+        let old = if order.is_le() { from.next() } else { None };
+        let new = if order.is_ge() { to.next() } else { None };
+        let Some((key, _)) = old.or(new) else { return found };
+        let change =
+            Change { key, old: old.map(|(_, value)| value), new: new.map(|(_, value)| value) };
+        if all || change.differs() {
+            found.push(change);
+        }
+    }
 }
 
 const fn is_slot(key: &ServiceKey) -> bool {
@@ -280,4 +363,4 @@ const fn without_slice(frontend: &Service) -> Service {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -11,6 +11,7 @@
 //! | state to one node's tables | [`tables`], [`maglev`] |
 //! | tables to writes, in a safe order | [`diff`] |
 //! | state to the rules that kube-proxy would write instead | [`rules`] |
+//! | all of it at once, for one object that has changed | [`keeper`] |
 //!
 //! ```
 //! # use twinpath_control::{diff, model::State, read::read, tables::{Desired, Devices, Options, Planner}};
@@ -37,6 +38,7 @@
 #![deny(missing_docs)]
 
 pub mod diff;
+pub mod keeper;
 pub mod maglev;
 pub mod model;
 pub mod objects;

@@ -6,7 +6,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use twinpath_core::wire;
 
-use self::claims::Claims;
 use crate::objects::ObjectName;
 use crate::problem::Problem;
 use crate::read::Objects;
@@ -21,13 +20,17 @@ mod parse;
 mod port;
 mod services;
 
-pub(crate) use claims::unspecified;
+pub(crate) use claims::{Claim, Claims, unspecified};
 pub use eligible::{Client, Eligible, Place};
+pub(crate) use endpoints::{group, service_of};
 pub use health::HealthCheck;
+pub(crate) use infrastructure::{mention, pod};
+pub(crate) use parse::address;
 pub use port::{
     Distribution, ForwardingMode, Frontend, FrontendKind, ServiceKind, ServicePort, Target,
     TrafficPolicy,
 };
+pub(crate) use services::{Given, service};
 
 /// The annotation of a Service that names its [`Algorithm`](twinpath_core::service::Algorithm):
 /// `random` or `maglev`.
@@ -54,6 +57,12 @@ impl State {
     /// Checks objects. What cannot be used is left out and named among the problems: those of nodes,
     /// pods and ranges, then those of endpoints, of services, and of host ports, each by name.
     pub fn new(objects: &Objects) -> (Self, Vec<Problem>) {
+        let (state, _, problems) = Self::with_claims(objects);
+        (state, problems)
+    }
+
+    /// The same, with who claimed which frontend.
+    pub(crate) fn with_claims(objects: &Objects) -> (Self, Claims, Vec<Problem>) {
         let mut problems = Vec::new();
         let mut state = Self::default();
         infrastructure::nodes(objects, &mut state, &mut problems);
@@ -64,7 +73,7 @@ impl State {
         services::services(objects, &groups, &mut state, &mut claims, &mut problems);
         host_ports::host_ports(objects, &mut state, &mut claims, &mut problems);
         infrastructure::mentioned(objects, &mut state);
-        (state, problems)
+        (state, claims, problems)
     }
 }
 

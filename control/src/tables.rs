@@ -1,6 +1,7 @@
 //! One node's tables as they should be.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
 use std::net::IpAddr;
 
 use twinpath_core::address::Address;
@@ -13,16 +14,21 @@ use twinpath_core::service::{Member, Service, ServiceId, ServiceKey};
 use twinpath_core::tuple::Tuple;
 use twinpath_core::verdict::IfIndex;
 
-use self::slices::{SliceOwner, Slices};
+use self::part::{Sum, reserve};
+use self::slices::Slices;
 use crate::model::{self, Node, Place, Pod, PortName, Protocol, ServicePort, State};
 use crate::objects::ObjectName;
 
 mod frontends;
 mod infrastructure;
 mod options;
+mod part;
 mod slices;
 
+pub(crate) use infrastructure::{node_endpoints, node_ranges, pod_endpoint, pod_ranges};
 pub use options::{Dispatch, Mode, Options};
+pub(crate) use part::{Part, address_entry, place};
+pub(crate) use slices::SliceOwner;
 
 /// The contents of a node's tables. Conntrack is not among them: the datapath writes it itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -93,8 +99,8 @@ pub trait Devices {
 /// connection never mistakes one backend for another.
 #[derive(Clone, Debug, Default)]
 pub struct Planner {
-    services: BTreeMap<PortName, ServiceId>,
-    backends: BTreeMap<BackendKey, BackendId>,
+    services: HashMap<PortName, ServiceId>,
+    backends: HashMap<BackendKey, BackendId>,
     slices: Slices,
 }
 
@@ -118,29 +124,72 @@ impl Planner {
         devices: &D,
         options: &Options,
     ) -> Desired {
-        let site = Site::new(state, node, options);
+        self.plan_with(state, node, devices, options, |_| {})
+    }
+
+    /// The same; `each` is given what each port adds to the tables.
+    pub(crate) fn plan_with<D: Devices + ?Sized>(
+        &mut self,
+        state: &State,
+        node: &str,
+        devices: &D,
+        options: &Options,
+        mut each: impl FnMut(&Part),
+    ) -> Desired {
+        let addresses = NodeAddresses::new(state, node);
+        let site = Site::new(state, node, &addresses, options);
         let mut desired = Desired {
             config: infrastructure::config(state, node, devices, options),
             endpoints: infrastructure::endpoints(state, node, devices),
             ranges: infrastructure::ranges(state, options),
-            reserved: infrastructure::reserved(&site),
             ..Desired::default()
         };
         let mut live: BTreeSet<SliceOwner> = BTreeSet::new();
         for (name, port) in &state.services {
-            let mut slices = frontends::slices(0, port, options).peekable();
-            if slices.peek().is_some() {
-                let id = number(&mut self.services, name);
-                live.extend(slices.map(|(_, is_ipv4, policy)| (id, is_ipv4, policy)));
-            }
+            live.extend(self.owners(name, port, options));
         }
         self.slices.retain(&live);
-        for (name, port) in state.services.iter().filter(|(_, port)| site.serves(port)) {
-            for is_ipv4 in [true, false] {
-                self.service(&mut desired, &site, name, port, is_ipv4);
-            }
+        for range in &options.reserved_ports {
+            range.clone().for_each(|port| reserve(&mut desired.reserved, port));
         }
+        let (mut part, mut sum) = (Part::default(), Sum::default());
+        for (name, port) in state.services.iter().filter(|(_, port)| site.serves(port)) {
+            self.part(&mut part, &site, name, port);
+            sum.add(&part, &mut desired.reserved);
+            for owner in &part.slices {
+                if let Some(slice) = self.slices.get(owner) {
+                    slice.copy_to(&mut desired.maglev, options.maglev_size);
+                }
+            }
+            each(&part);
+        }
+        sum.put_into(&mut desired);
         desired
+    }
+
+    /// The slices of the Maglev table that a port has on some node.
+    pub(crate) fn owners(
+        &mut self,
+        name: &PortName,
+        port: &ServicePort,
+        options: &Options,
+    ) -> Vec<SliceOwner> {
+        let mut slices = frontends::slices(0, port, options).peekable();
+        if slices.peek().is_none() {
+            return Vec::new();
+        }
+        let id = number(&mut self.services, name);
+        slices.map(|(_, is_ipv4, policy)| (id, is_ipv4, policy)).collect()
+    }
+
+    /// Frees a slice of the Maglev table.
+    pub(crate) fn release(&mut self, owner: &SliceOwner) {
+        self.slices.release(owner);
+    }
+
+    /// Which slice of the Maglev table this is, and its entries: none, or as many as a slice has.
+    pub(crate) fn slice(&self, owner: &SliceOwner) -> Option<(u32, &[BackendId])> {
+        self.slices.get(owner).map(|slice| (slice.index, slice.entries.as_slice()))
     }
 
     /// What the numbers stand for: those of a plan of the same state, made before or after.
@@ -168,38 +217,50 @@ impl Planner {
     }
 }
 
-/// The node that tables are made for, and the rest of the cluster.
-struct Site<'a> {
-    state: &'a State,
-    node: &'a str,
-    place: Place<'a>,
-    options: &'a Options,
-    /// The node's addresses.
-    own: BTreeSet<IpAddr>,
-    /// The addresses of all nodes.
-    nodes: BTreeSet<IpAddr>,
+/// The addresses of nodes, as one node sees them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NodeAddresses {
+    /// Its own.
+    pub(crate) own: BTreeSet<IpAddr>,
+    /// Those of all nodes.
+    pub(crate) nodes: BTreeSet<IpAddr>,
 }
 
-impl<'a> Site<'a> {
-    fn new(state: &'a State, node: &'a str, options: &'a Options) -> Self {
+impl NodeAddresses {
+    pub(crate) fn new(state: &State, node: &str) -> Self {
         Self {
-            state,
-            node,
-            place: state.place(node),
-            options,
             own: state.nodes.get(node).into_iter().flat_map(Node::all_addresses).collect(),
             nodes: state.nodes.values().flat_map(Node::all_addresses).collect(),
         }
     }
+}
+
+/// The node that tables are made for.
+pub(crate) struct Site<'a> {
+    node: &'a str,
+    place: Place<'a>,
+    options: &'a Options,
+    addresses: &'a NodeAddresses,
+}
+
+impl<'a> Site<'a> {
+    pub(crate) fn new(
+        state: &'a State,
+        node: &'a str,
+        addresses: &'a NodeAddresses,
+        options: &'a Options,
+    ) -> Self {
+        Self { node, place: state.place(node), options, addresses }
+    }
 
     /// Whether this node serves a port: others do not serve the host ports of its pods.
-    fn serves(&self, port: &ServicePort) -> bool {
+    pub(crate) fn serves(&self, port: &ServicePort) -> bool {
         port.node.as_deref().is_none_or(|node| node == self.node)
     }
 }
 
 /// The number of a name, a new one for a new name.
-fn number<K: Clone + Ord>(numbers: &mut BTreeMap<K, u32>, name: &K) -> u32 {
+fn number<K: Clone + Eq + Hash>(numbers: &mut HashMap<K, u32>, name: &K) -> u32 {
     if let Some(number) = numbers.get(name) {
         return *number;
     }

@@ -12,7 +12,7 @@ use crate::objects::ObjectName;
 use crate::tables::{Devices, Dispatch, Options, Planner};
 
 /// What [`diff`] promises of the tables after each write.
-fn check(tables: &Desired, from: &Desired, to: &Desired) -> Result<(), String> {
+pub(crate) fn check(tables: &Desired, from: &Desired, to: &Desired) -> Result<(), String> {
     let size = tables.config.maglev_size;
     let missing = |id: &u32| *id != 0 && !tables.backends.contains_key(id);
     if let Some(index) = tables.maglev.iter().position(missing) {

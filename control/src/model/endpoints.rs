@@ -18,7 +18,7 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// All that serves one service: its slices, merged.
 #[derive(Debug, Default)]
-pub(super) struct Group {
+pub(crate) struct Group {
     /// Endpoints by the name of the port; empty for the port without a name.
     ports: BTreeMap<(String, Protocol), BTreeMap<(IpAddr, u16), Endpoint>>,
     /// Whether it has endpoints at all, on whatever port.
@@ -66,11 +66,11 @@ pub(super) fn groups(objects: &Objects, problems: &mut Vec<Problem>) -> HashMap<
     let mut groups: HashMap<ObjectName, Group> = HashMap::new();
     for (name, object) in &objects.slices {
         let mut report = Report::new(problems, &object.file, "EndpointSlice", name);
-        let Some(service) = object.value.metadata.labels.get(SERVICE_NAME) else {
+        let Some(service) = service_of(name, &object.value) else {
             report.note(format_args!("has no label {SERVICE_NAME} and so serves no Service"));
             continue;
         };
-        let group = groups.entry(ObjectName::new(&name.namespace, service)).or_default();
+        let group = groups.entry(service).or_default();
         slice(group, &object.value, &name.namespace, &mut report);
     }
     for (name, object) in &objects.endpoints {
@@ -80,6 +80,32 @@ pub(super) fn groups(objects: &Objects, problems: &mut Vec<Problem>) -> HashMap<
         }
     }
     groups
+}
+
+/// Whose endpoints a slice has.
+pub(crate) fn service_of(name: &ObjectName, slice: &EndpointSlice) -> Option<ObjectName> {
+    let service = slice.metadata.labels.get(SERVICE_NAME)?;
+    Some(ObjectName::new(&name.namespace, service))
+}
+
+/// The endpoints of one service, of which these are the slices, in order of their names.
+pub(crate) fn group<'a>(
+    objects: &Objects,
+    service: &ObjectName,
+    slices: impl Iterator<Item = &'a ObjectName>,
+    problems: &mut Vec<Problem>,
+) -> Option<Group> {
+    let mut found = None;
+    for (name, object) in slices.filter_map(|name| objects.slices.get_key_value(name)) {
+        let mut report = Report::new(problems, &object.file, "EndpointSlice", name);
+        slice(found.get_or_insert_default(), &object.value, &name.namespace, &mut report);
+    }
+    if found.is_none() {
+        let (name, object) = objects.endpoints.get_key_value(service)?;
+        let mut report = Report::new(problems, &object.file, "Endpoints", name);
+        subsets(found.get_or_insert_default(), &object.value, &name.namespace, &mut report);
+    }
+    found
 }
 
 fn slice(group: &mut Group, slice: &EndpointSlice, namespace: &str, report: &mut Report<'_>) {

@@ -1,13 +1,13 @@
 //! Nodes and pods.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::parse::{Report, address, range};
-use super::{Node, Pod, State};
-use crate::objects::ObjectName;
+use super::{Endpoint, Node, Pod, State};
+use crate::objects::{self, ObjectName};
 use crate::problem::Problem;
-use crate::read::Objects;
+use crate::read::{Object, Objects};
 
 /// The label of a Node that names its zone.
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -43,26 +43,34 @@ pub(super) fn nodes(objects: &Objects, state: &mut State, problems: &mut Vec<Pro
 
 pub(super) fn pods(objects: &Objects, state: &mut State, problems: &mut Vec<Problem>) {
     for (name, object) in &objects.pods {
-        let mut report = Report::new(problems, &object.file, "Pod", name);
-        let (spec, status) = (&object.value.spec, &object.value.status);
-        // The addresses of a finished pod belong to others, or will.
-        if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
-            continue;
-        }
-        let single = status.pod_ip.as_deref().filter(|_| status.pod_ips.is_empty());
-        let texts = status.pod_ips.iter().filter_map(|ip| ip.ip.as_deref()).chain(single);
-        let mut addresses = Vec::new();
-        for text in texts.filter(|text| !text.is_empty()) {
-            addresses.extend(report.check("podIPs", address(text)));
-        }
-        let node = spec.node_name.clone().unwrap_or_default();
-        // Waiting for a node or for its addresses.
-        if node.is_empty() || addresses.is_empty() {
-            continue;
-        }
-        let pod = Pod { name: name.clone(), addresses, node, host_network: spec.host_network };
-        state.pods.insert(name.clone(), pod);
+        state.pods.extend(pod(name, object, problems).map(|pod| (name.clone(), pod)));
     }
+}
+
+/// A pod that runs and has addresses.
+pub(crate) fn pod(
+    name: &ObjectName,
+    object: &Object<objects::Pod>,
+    problems: &mut Vec<Problem>,
+) -> Option<Pod> {
+    let mut report = Report::new(problems, &object.file, "Pod", name);
+    let (spec, status) = (&object.value.spec, &object.value.status);
+    // The addresses of a finished pod belong to others, or will.
+    if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
+        return None;
+    }
+    let single = status.pod_ip.as_deref().filter(|_| status.pod_ips.is_empty());
+    let texts = status.pod_ips.iter().filter_map(|ip| ip.ip.as_deref()).chain(single);
+    let mut addresses = Vec::new();
+    for text in texts.filter(|text| !text.is_empty()) {
+        addresses.extend(report.check("podIPs", address(text)));
+    }
+    let node = spec.node_name.clone().unwrap_or_default();
+    // Waiting for a node or for its addresses.
+    if node.is_empty() || addresses.is_empty() {
+        return None;
+    }
+    Some(Pod { name: name.clone(), addresses, node, host_network: spec.host_network })
 }
 
 pub(super) fn service_ranges(objects: &Objects, state: &mut State, problems: &mut Vec<Problem>) {
@@ -91,7 +99,8 @@ pub(super) fn mentioned(objects: &Objects, state: &mut State) {
         if objects.pods.contains_key(name) {
             continue;
         }
-        mention(pods, name, node, endpoint.address, own.contains(&endpoint.address));
+        let mentioned = mention(pods.remove(name), endpoint, &own);
+        pods.extend(mentioned.map(|pod| (name.clone(), pod)));
     }
     for pod in pods.values() {
         if !nodes.contains_key(&pod.node) {
@@ -100,20 +109,22 @@ pub(super) fn mentioned(objects: &Objects, state: &mut State) {
     }
 }
 
-fn mention(
-    pods: &mut BTreeMap<ObjectName, Pod>,
-    name: &ObjectName,
-    node: &str,
-    address: IpAddr,
-    host_network: bool,
-) {
-    let pod = pods.entry(name.clone()).or_insert_with(|| Pod {
+/// A pod of which nothing was given, or only what other endpoints say, and an endpoint which says that it is
+/// one of its addresses. The first says where it runs; `nodes` are the addresses of all nodes.
+pub(crate) fn mention(
+    known: Option<Pod>,
+    endpoint: &Endpoint,
+    nodes: &BTreeSet<IpAddr>,
+) -> Option<Pod> {
+    let (Some(node), Some(name)) = (&endpoint.node, &endpoint.pod) else { return known };
+    let mut pod = known.unwrap_or_else(|| Pod {
         name: name.clone(),
         addresses: Vec::new(),
-        node: node.to_owned(),
-        host_network,
+        node: node.clone(),
+        host_network: nodes.contains(&endpoint.address),
     });
-    if !pod.addresses.contains(&address) {
-        pod.addresses.push(address);
+    if !pod.addresses.contains(&endpoint.address) {
+        pod.addresses.push(endpoint.address);
     }
+    Some(pod)
 }

@@ -55,7 +55,7 @@ impl<'a> Report<'a> {
 }
 
 /// An address; an IPv4-mapped one is IPv4.
-pub(super) fn address(text: &str) -> Result<IpAddr, String> {
+pub(crate) fn address(text: &str) -> Result<IpAddr, String> {
     let ip: Result<IpAddr, _> = text.trim().parse();
     ip.map(|ip| ip.to_canonical()).map_err(|_| format!("{text:?} is no IP address"))
 }

@@ -1,6 +1,6 @@
 //! Services.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::objects::{self, NumberOrName, ObjectName};
 use crate::problem::{Problem, Severity};
-use crate::read::Objects;
+use crate::read::{Object, Objects};
 
 mod common;
 
@@ -30,42 +30,8 @@ pub(super) fn services(
 ) {
     let no_slices = objects.slices.is_empty() && objects.endpoints.is_empty();
     for (name, object) in &objects.services {
-        let mut report = Report::new(problems, &object.file, "Service", name);
-        let Some(mut common) = common(&object.value, &mut report) else { continue };
-        let group = groups.get(name);
-        if group.is_none() && !no_slices {
-            report.warning(
-                "has no EndpointSlice, so its connections are refused; \
-                 give `kubectl get endpointslices -A` too",
-            );
-        }
-        health_check(name, &mut common, claims, &mut report);
-        let mut has_hints = common.port.distribution == Distribution::Anywhere;
-        for entry in &object.value.spec.ports {
-            let Some((port_name, mut port)) = service_port(name, entry, &common, &mut report)
-            else {
-                continue;
-            };
-            if state.services.contains_key(&port_name) {
-                let shown = if port_name.port.is_empty() { "no name" } else { &port_name.port };
-                report.error(format_args!("two of its ports have the same name ({shown})"));
-                continue;
-            }
-            if let Some(group) = group {
-                port.endpoints = endpoints(&port_name, &port, group, &mut report);
-            }
-            has_hints |= port.endpoints.iter().any(is_hinted);
-            if port_name.protocol == Protocol::Sctp {
-                check_sctp(&port_name, &port, &mut report);
-            }
-            port.frontends = claim(&port_name, &port, &common, claims, &mut report);
-            if !port.frontends.is_empty() {
-                state.services.insert(port_name, port);
-            }
-        }
-        if !has_hints && group.is_some_and(|group| group.has_endpoints) {
-            report.note("its EndpointSlices have no hints, so no endpoint is preferred");
-        }
+        let given = Given { name, object, group: groups.get(name), no_slices };
+        state.services.extend(service(&given, claims, problems));
     }
     if no_slices && !state.services.is_empty() {
         problems.push(Problem {
@@ -78,6 +44,60 @@ pub(super) fn services(
                 .to_owned(),
         });
     }
+}
+
+/// A Service, and what belongs to it.
+pub(crate) struct Given<'a> {
+    pub(crate) name: &'a ObjectName,
+    pub(crate) object: &'a Object<objects::Service>,
+    pub(crate) group: Option<&'a Group>,
+    /// Whether no service has endpoints, of which one problem tells.
+    pub(crate) no_slices: bool,
+}
+
+/// The ports of one service.
+pub(crate) fn service(
+    given: &Given<'_>,
+    claims: &mut Claims,
+    problems: &mut Vec<Problem>,
+) -> BTreeMap<PortName, ServicePort> {
+    let Given { name, object, group, no_slices } = *given;
+    let mut ports = BTreeMap::new();
+    let mut report = Report::new(problems, &object.file, "Service", name);
+    let Some(mut common) = common(&object.value, &mut report) else { return ports };
+    if group.is_none() && !no_slices {
+        report.warning(
+            "has no EndpointSlice, so its connections are refused; \
+             give `kubectl get endpointslices -A` too",
+        );
+    }
+    health_check(name, &mut common, claims, &mut report);
+    let mut has_hints = common.port.distribution == Distribution::Anywhere;
+    for entry in &object.value.spec.ports {
+        let Some((port_name, mut port)) = service_port(name, entry, &common, &mut report) else {
+            continue;
+        };
+        if ports.contains_key(&port_name) {
+            let shown = if port_name.port.is_empty() { "no name" } else { &port_name.port };
+            report.error(format_args!("two of its ports have the same name ({shown})"));
+            continue;
+        }
+        if let Some(group) = group {
+            port.endpoints = endpoints(&port_name, &port, group, &mut report);
+        }
+        has_hints |= port.endpoints.iter().any(is_hinted);
+        if port_name.protocol == Protocol::Sctp {
+            check_sctp(&port_name, &port, &mut report);
+        }
+        port.frontends = claim(&port_name, &port, &common, claims, &mut report);
+        if !port.frontends.is_empty() {
+            ports.insert(port_name, port);
+        }
+    }
+    if !has_hints && group.is_some_and(|group| group.has_endpoints) {
+        report.note("its EndpointSlices have no hints, so no endpoint is preferred");
+    }
+    ports
 }
 
 /// A port, as yet without frontends and endpoints.

@@ -12,8 +12,9 @@ use twinpath_core::service::{
 use twinpath_core::tuple::Tuple;
 
 use super::infrastructure::key as range_key;
+use super::part::Part;
 use super::slices::SliceOwner;
-use super::{BackendKey, Desired, Options, Planner, Site, entry, key, number};
+use super::{BackendKey, Options, Planner, Site, entry, key, number};
 use crate::model::{
     Client, Frontend, FrontendKind, PortName, ServicePort, TrafficPolicy, unspecified,
 };
@@ -97,10 +98,26 @@ pub(super) fn slices(
 }
 
 impl Planner {
-    /// One port of a service, in one address family.
-    pub(super) fn service(
+    /// What one port of a service adds to the tables. Slices of the Maglev table are filled here, too.
+    pub(crate) fn part(
         &mut self,
-        desired: &mut Desired,
+        part: &mut Part,
+        site: &Site<'_>,
+        name: &PortName,
+        port: &ServicePort,
+    ) {
+        part.clear();
+        for is_ipv4 in [true, false] {
+            self.family(part, site, name, port, is_ipv4);
+        }
+        reserved(part, site, port);
+        part.settle();
+    }
+
+    /// The same in one address family.
+    fn family(
+        &mut self,
+        part: &mut Part,
         site: &Site<'_>,
         name: &PortName,
         port: &ServicePort,
@@ -112,8 +129,8 @@ impl Planner {
             return;
         }
         let id = number(&mut self.services, name);
-        let lists = self.lists(desired, site, name, port, is_ipv4, &policies);
-        let lists = self.with_slices(lists, desired, site, id, port, is_ipv4);
+        let lists = self.lists(part, site, name, port, is_ipv4, &policies);
+        let lists = self.with_slices(lists, part, site, id, port, is_ipv4);
         let protocol = name.protocol.number();
         let forwarding = site.options.forwarding(port, name.protocol);
 
@@ -123,37 +140,34 @@ impl Planner {
             if policy == TrafficPolicy::Local {
                 master.flags |= flag::LOCAL;
             }
-            for (backend, _) in &list.backends {
-                let member = Member { service: id, backend: *backend };
-                *desired.members.entry(member).or_default() |= master.members(scope);
-            }
+            let member = |backend| Member { service: id, backend };
+            let members = list.backends.iter().map(|(backend, _)| member(*backend));
+            part.members.extend(members.map(|member| (member, master.members(scope))));
             for address in addresses(frontend, site) {
                 let key = Address::from(address);
                 let key = ServiceKey::frontend(key, Be16::new(frontend.port), protocol);
                 let key = key.seen_from(scope);
-                desired.services.insert(key, master);
+                part.services.push((key, master));
                 for (slot, (backend, _)) in (1..=u16::MAX).zip(&list.backends) {
-                    desired.services.insert(key.slot(slot), Service::slot(*backend));
+                    part.services.push((key.slot(slot), Service::slot(*backend)));
                 }
                 if !is_of_a_node(address, site) {
-                    let key = ServiceKey::address(Address::from(address));
-                    desired.services.insert(key, Service::master(0, 0, Algorithm::Random, 0));
+                    part.addresses.push(Address::from(address));
                 }
             }
         }
         if port.frontends.iter().any(|f| f.kind == FrontendKind::LoadBalancer) {
-            let keys = port.source_ranges.iter().map(|range| range_key(id, range));
-            desired.ranges.extend(keys.map(|key| (key, 1)));
+            part.ranges.extend(port.source_ranges.iter().map(|range| range_key(id, range)));
         }
         if forwarding == Forwarding::DsrIpip {
-            self.terminations(desired, site, name, port, is_ipv4);
+            self.terminations(part, site, name, port, is_ipv4);
         }
     }
 
     /// Its backends, and which of them take new connections.
     fn lists(
         &mut self,
-        desired: &mut Desired,
+        part: &mut Part,
         site: &Site<'_>,
         name: &PortName,
         port: &ServicePort,
@@ -164,15 +178,10 @@ impl Planner {
         for endpoint in family().filter(|e| e.ready || e.is_draining()) {
             let key = key(endpoint, name.protocol);
             let id = number(&mut self.backends, &key);
-            if endpoint.ready {
-                desired.backends.insert(id, entry(&key, BackendState::Active));
-            } else {
-                // Another service may give it new connections.
-                desired
-                    .backends
-                    .entry(id)
-                    .or_insert_with(|| entry(&key, BackendState::Terminating));
-            }
+            // Of one that drains another service may say that it is active.
+            let state =
+                if endpoint.ready { BackendState::Active } else { BackendState::Terminating };
+            part.backends.push((id, entry(&key, state)));
         }
         let mut lists = Lists::default();
         for policy in policies {
@@ -182,7 +191,7 @@ impl Planner {
             for endpoint in eligible.endpoints.into_iter().take(usize::from(u16::MAX)) {
                 let key = key(endpoint, name.protocol);
                 let id = number(&mut self.backends, &key);
-                desired.backends.insert(id, entry(&key, BackendState::Active));
+                part.backends.push((id, entry(&key, BackendState::Active)));
                 list.backends.push((id, key));
             }
         }
@@ -193,7 +202,7 @@ impl Planner {
     fn with_slices(
         &mut self,
         mut lists: Lists,
-        desired: &mut Desired,
+        part: &mut Part,
         site: &Site<'_>,
         id: ServiceId,
         port: &ServicePort,
@@ -207,9 +216,9 @@ impl Planner {
                 continue;
             }
             let list = lists.of_mut(policy);
-            let slice = self.slices.fill((id, is_ipv4, policy), &list.backends, site.options);
-            slice.copy_to(&mut desired.maglev, site.options.maglev_size);
-            list.slice = slice.index;
+            let owner = (id, is_ipv4, policy);
+            list.slice = self.slices.fill(owner, &list.backends, site.options);
+            part.slices.push(owner);
         }
         lists
     }
@@ -218,7 +227,7 @@ impl Planner {
     /// of a node port has the unspecified address, as in the service table.
     fn terminations(
         &mut self,
-        desired: &mut Desired,
+        part: &mut Part,
         site: &Site<'_>,
         name: &PortName,
         port: &ServicePort,
@@ -244,9 +253,21 @@ impl Planner {
                     Address::from(*address),
                     Be16::new(*port),
                 );
-                desired.terminations.entry(tuple).or_insert(backend);
+                part.terminations.push((tuple, backend));
             }
         }
+    }
+}
+
+/// The ports on which the node is reached because of a port of a service.
+fn reserved(part: &mut Part, site: &Site<'_>, port: &ServicePort) {
+    part.ports.extend(port.health_check_port);
+    for frontend in &port.frontends {
+        let is_own = match frontend.kind {
+            FrontendKind::NodePort | FrontendKind::HostPort => true,
+            _ => site.addresses.own.contains(&frontend.address),
+        };
+        part.ports.extend(is_own.then_some(frontend.port));
     }
 }
 
@@ -277,14 +298,18 @@ fn master(
 fn addresses(frontend: &Frontend, site: &Site<'_>) -> Vec<IpAddr> {
     let is_ipv4 = frontend.address.is_ipv4();
     match frontend.kind {
-        FrontendKind::HostPort if frontend.address == unspecified(is_ipv4) => {
-            site.own.iter().filter(|address| address.is_ipv4() == is_ipv4).copied().collect()
-        }
+        FrontendKind::HostPort if frontend.address == unspecified(is_ipv4) => site
+            .addresses
+            .own
+            .iter()
+            .filter(|address| address.is_ipv4() == is_ipv4)
+            .copied()
+            .collect(),
         _ => vec![frontend.address],
     }
 }
 
 /// Whether packets to this address on other ports are those of a node.
 fn is_of_a_node(address: IpAddr, site: &Site<'_>) -> bool {
-    address.is_unspecified() || address.is_loopback() || site.nodes.contains(&address)
+    address.is_unspecified() || address.is_loopback() || site.addresses.nodes.contains(&address)
 }

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use twinpath_core::backend::BackendId;
 use twinpath_core::service::ServiceId;
 
+use super::part::place;
 use super::{BackendKey, Options};
 use crate::maglev::{self, Size};
 use crate::model::TrafficPolicy;
 
 /// A service port, whether the slice is that of its IPv4 backends, and the policy by which they were
 /// chosen.
-pub(super) type SliceOwner = (ServiceId, bool, TrafficPolicy);
+pub(crate) type SliceOwner = (ServiceId, bool, TrafficPolicy);
 
 /// The slices in use. A service keeps its slices while it chooses by Maglev.
 #[derive(Clone, Debug, Default)]
@@ -27,10 +28,22 @@ pub(super) struct Slice {
     /// Its place in the table, in slices.
     pub(super) index: u32,
     made_from: (Vec<BackendId>, Size, u32),
-    entries: Vec<BackendId>,
+    /// As many as the size says, or none.
+    pub(super) entries: Vec<BackendId>,
 }
 
 impl Slices {
+    /// Frees a slice, if it is one's.
+    pub(super) fn release(&mut self, owner: &SliceOwner) {
+        let slice = self.owners.remove(owner);
+        self.free.extend(slice.map(|slice| slice.index));
+    }
+
+    /// A slice that was filled.
+    pub(super) fn get(&self, owner: &SliceOwner) -> Option<&Slice> {
+        self.owners.get(owner)
+    }
+
     /// Frees the slices of all others.
     pub(super) fn retain(&mut self, live: &BTreeSet<SliceOwner>) {
         let free = &mut self.free;
@@ -43,13 +56,13 @@ impl Slices {
         });
     }
 
-    /// The slice of a service with these backends.
+    /// Fills the slice of a service with these backends; which slice it is.
     pub(super) fn fill(
         &mut self,
         owner: SliceOwner,
         backends: &[(BackendId, BackendKey)],
         options: &Options,
-    ) -> &Slice {
+    ) -> u32 {
         let Self { owners, free } = self;
         let next = owners.len() + free.len();
         let slice = owners.entry(owner).or_insert_with(|| {
@@ -63,7 +76,7 @@ impl Slices {
             slice.entries = entries(backends, options);
             slice.made_from = made_from;
         }
-        slice
+        slice.index
     }
 }
 
@@ -73,12 +86,11 @@ impl Slice {
         if self.entries.is_empty() {
             return;
         }
-        let start = self.index as usize * size.get() as usize;
-        let end = start + self.entries.len();
-        if table.len() < end {
-            table.resize(end, 0);
+        let place = place(self.index, size);
+        if table.len() < place.end {
+            table.resize(place.end, 0);
         }
-        if let Some(place) = table.get_mut(start..end) {
+        if let Some(place) = table.get_mut(place) {
             place.copy_from_slice(&self.entries);
         }
     }
