@@ -1,5 +1,6 @@
 //! Endpoints, by the service that they serve.
 
+use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -19,8 +20,9 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// All that serves one service: its slices, merged.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
-    /// Endpoints by the name of the port; empty for the port without a name.
-    ports: BTreeMap<(String, Protocol), BTreeMap<(IpAddr, u16), Endpoint>>,
+    /// Endpoints by the name of the port, as they were met; empty for the port without a name. A list, since
+    /// most services have few.
+    ports: BTreeMap<(String, Protocol), Vec<Endpoint>>,
     /// Whether it has endpoints at all, on whatever port.
     pub(super) has_endpoints: bool,
 }
@@ -28,8 +30,12 @@ pub(crate) struct Group {
 impl Group {
     /// The endpoints of a port, by address and port; `None` where no slice has such a port.
     pub(super) fn port(&self, name: &str, protocol: Protocol) -> Option<Vec<Endpoint>> {
-        let found = self.ports.get(&(name.to_owned(), protocol))?;
-        Some(found.values().cloned().collect())
+        let mut found = self.ports.get(&(name.to_owned(), protocol))?.clone();
+        // While an endpoint moves from one slice to another it is in both. The first of the most hopeful
+        // reports counts.
+        found.sort_by_key(|endpoint| (endpoint.address, endpoint.port, Reverse(rank(endpoint))));
+        found.dedup_by_key(|endpoint| (endpoint.address, endpoint.port));
+        Some(found)
     }
 
     /// The names of the ports that there are.
@@ -37,16 +43,14 @@ impl Group {
         self.ports.keys().map(|(name, protocol)| format!("{name}/{protocol}"))
     }
 
-    fn add(&mut self, ports: &[(String, Protocol, u16)], endpoint: &Endpoint) {
-        for (name, protocol, number) in ports {
+    fn add(&mut self, ports: &[(String, Protocol, u16)], endpoint: Endpoint) {
+        let Some(((name, protocol, number), others)) = ports.split_last() else { return };
+        for (name, protocol, number) in others {
             let port = self.ports.entry((name.clone(), *protocol)).or_default();
-            let new = Endpoint { port: *number, ..endpoint.clone() };
-            // While an endpoint moves from one slice to another it is in both.
-            let known = port.entry((new.address, *number)).or_insert_with(|| new.clone());
-            if rank(&new) > rank(known) {
-                *known = new;
-            }
+            port.push(Endpoint { port: *number, ..endpoint.clone() });
         }
+        let port = self.ports.entry((name.clone(), *protocol)).or_default();
+        port.push(Endpoint { port: *number, ..endpoint });
     }
 }
 
@@ -132,7 +136,7 @@ fn slice(group: &mut Group, slice: &EndpointSlice, namespace: &str, report: &mut
             continue;
         }
         group.has_endpoints = true;
-        group.add(&ports, &from_slice(endpoint, address, namespace));
+        group.add(&ports, from_slice(endpoint, address, namespace));
     }
     register(group, ports);
 }
@@ -146,7 +150,7 @@ fn subsets(group: &mut Group, endpoints: &Endpoints, namespace: &str, report: &m
             let text = entry.ip.as_deref().unwrap_or_default();
             if let Some(address) = report.check("ip", address(text)) {
                 group.has_endpoints = true;
-                group.add(&ports, &from_address(entry, address, ready, namespace));
+                group.add(&ports, from_address(entry, address, ready, namespace));
             }
         }
         register(group, ports);

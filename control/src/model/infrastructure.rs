@@ -99,8 +99,10 @@ pub(super) fn mentioned(objects: &Objects, state: &mut State) {
         if objects.pods.contains_key(name) {
             continue;
         }
-        let mentioned = mention(pods.remove(name), endpoint, &own);
-        pods.extend(mentioned.map(|pod| (name.clone(), pod)));
+        match pods.get_mut(name) {
+            Some(pod) => also_at(pod, endpoint.address),
+            None => pods.extend(mention(None, endpoint, &own).map(|pod| (name.clone(), pod))),
+        }
     }
     for pod in pods.values() {
         if !nodes.contains_key(&pod.node) {
@@ -123,8 +125,12 @@ pub(crate) fn mention(
         node: node.clone(),
         host_network: nodes.contains(&endpoint.address),
     });
-    if !pod.addresses.contains(&endpoint.address) {
-        pod.addresses.push(endpoint.address);
-    }
+    also_at(&mut pod, endpoint.address);
     Some(pod)
+}
+
+fn also_at(pod: &mut Pod, address: IpAddr) {
+    if !pod.addresses.contains(&address) {
+        pod.addresses.push(address);
+    }
 }

@@ -46,7 +46,7 @@ struct Batch {
 /// `kernel/bpf/bpf_lru_list.c`).
 const BATCH: u32 = 128;
 
-/// A hash map's entries as flat bytes, in no particular order.
+/// A map's entries as flat bytes, in no particular order.
 pub struct Entries {
     keys: Vec<u8>,
     values: Vec<u8>,
@@ -96,13 +96,14 @@ impl Entries {
 
     fn batch(&mut self, map: BorrowedFd<'_>, command: libc::c_long) -> io::Result<()> {
         self.count = 0;
-        let mut cursor = 0_u32;
+        // Of a hash map a number, of others the key that was read last.
+        let mut cursor = vec![0_u8; self.key_size.max(4)];
         let mut first = true;
         while self.count < self.capacity {
             let room = self.capacity - self.count;
             let mut batch = Batch {
-                in_batch: if first { 0 } else { (&raw const cursor) as u64 },
-                out_batch: (&raw mut cursor) as u64,
+                in_batch: if first { 0 } else { cursor.as_ptr() as u64 },
+                out_batch: cursor.as_mut_ptr() as u64,
                 keys: self.keys[self.count * self.key_size..].as_mut_ptr() as u64,
                 values: self.values[self.count * self.value_size..].as_mut_ptr() as u64,
                 count: u32::try_from(room).unwrap_or(u32::MAX),
@@ -141,6 +142,20 @@ pub fn fill(map: BorrowedFd<'_>, key_size: usize, value_size: usize, count: u32)
         }
     }
     let values = vec![0_u8; value_size * count as usize];
+    match update_batch(map, &keys, &values, count)? {
+        done if done == count => Ok(()),
+        _ => Err(io::ErrorKind::WriteZero.into()),
+    }
+}
+
+/// Puts so many entries in, in this order, whether or not their keys are taken; how many are in. If that is
+/// fewer than all, the next one was refused; why, the same entry alone tells.
+pub fn update_batch(
+    map: BorrowedFd<'_>,
+    keys: &[u8],
+    values: &[u8],
+    count: u32,
+) -> io::Result<u32> {
     let mut batch = Batch {
         keys: keys.as_ptr() as u64,
         values: values.as_ptr() as u64,
@@ -148,10 +163,12 @@ pub fn fill(map: BorrowedFd<'_>, key_size: usize, value_size: usize, count: u32)
         map_fd: u32::try_from(map.as_raw_fd()).unwrap_or(u32::MAX),
         ..Batch::default()
     };
-    // SAFETY: the attribute points to so many keys and values.
+    // SAFETY: the attribute points to so many keys and values, which the callers see to.
     match unsafe { libc::syscall(libc::SYS_bpf, UPDATE_BATCH, &raw mut batch, size_of::<Batch>()) }
     {
-        0 => Ok(()),
+        0 => Ok(count),
+        // The kernel says how many it has done.
+        _ if batch.count < count => Ok(batch.count),
         _ => Err(io::Error::last_os_error()),
     }
 }

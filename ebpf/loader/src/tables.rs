@@ -1,10 +1,12 @@
 //! A node's tables in kernel maps.
 
+use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 
 use aya::Ebpf;
-use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
-use twinpath_control::diff::{Target, Write};
+use aya::maps::{Array, HashMap, IterableMap, Map, MapData, MapError, PerCpuArray};
+use twinpath_control::diff::{Failed, Target, Write};
+use twinpath_control::tables::Desired;
 use twinpath_core::address::Address;
 use twinpath_core::affinity::{Affinity, Client};
 use twinpath_core::bytes::Pod;
@@ -183,6 +185,28 @@ impl KernelTables {
         })
     }
 
+    /// What the tables hold of what the control plane writes: where a [difference](twinpath_control::diff) or
+    /// a [keeper](twinpath_control::keeper) starts from, if nobody knows.
+    pub fn held(&self) -> Result<Desired, TableError> {
+        let config = self.config.get(&0, 0)?;
+        let mut held = Desired {
+            services: all(self.services.map())?,
+            backends: all(self.backends.map())?,
+            members: all(self.members.map())?,
+            endpoints: all(self.endpoints.map())?,
+            ranges: all(&self.ranges)?,
+            terminations: all(self.terminations.map())?,
+            maglev: all::<u32, u32>(self.maglev.map())?.into_values().collect(),
+            reserved: all::<u32, u64>(self.reserved.map())?.into_values().collect(),
+            config: Config::read_from(&config).unwrap_or_default(),
+        };
+        let used = held.maglev.iter().rposition(|id| *id != 0).map_or(0, |last| last + 1);
+        held.maglev.truncate(used);
+        let used = held.reserved.iter().rposition(|word| *word != 0).map_or(0, |last| last + 1);
+        held.reserved.truncate(used);
+        Ok(held)
+    }
+
     /// The conntrack table, by key, IPv4 first.
     pub fn conntrack(&mut self) -> Result<Vec<(Tuple, Flow)>, TableError> {
         let mut all = self.conntrack4.read()?;
@@ -291,8 +315,95 @@ impl KernelTables {
     }
 }
 
+/// A run of writes to one map, as flat bytes.
+#[derive(Default)]
+struct Run {
+    kind: Option<std::mem::Discriminant<Write>>,
+    keys: Vec<u8>,
+    values: Vec<u8>,
+    count: u32,
+}
+
+impl Run {
+    /// Adds the write, if it puts an entry into the map that the run is for.
+    fn take(&mut self, write: &Write) -> bool {
+        let kind = std::mem::discriminant(write);
+        if *self.kind.get_or_insert(kind) != kind {
+            return false;
+        }
+        match write {
+            Write::Backend(id, Some(backend)) => self.push(&id.to_ne_bytes(), backend.as_bytes()),
+            Write::Service(key, Some(service)) => self.push(key.as_bytes(), service.as_bytes()),
+            Write::Member(member, Some(scopes)) => {
+                self.push(member.as_bytes(), &scopes.to_ne_bytes());
+            }
+            Write::Endpoint(address, Some(endpoint)) => {
+                self.push(address.as_bytes(), endpoint.as_bytes());
+            }
+            Write::Termination(key, Some(id)) => self.push(key.as_bytes(), &id.to_ne_bytes()),
+            Write::Maglev(index, id) => self.push(&index.to_ne_bytes(), &id.to_ne_bytes()),
+            _ => return false,
+        }
+        true
+    }
+
+    fn push(&mut self, key: &[u8], value: &[u8]) {
+        self.keys.extend_from_slice(key);
+        self.values.extend_from_slice(value);
+        self.count += 1;
+    }
+}
+
+/// The shortest run that is written at once: below, one call after the other takes no longer.
+const SHORTEST_RUN: usize = 8;
+
+impl KernelTables {
+    /// Does the writes at the beginning, as far as they put entries into one map, at once: how many there
+    /// are, and how many were done. `None` where the kernel has no such call.
+    fn write_run(&self, writes: &[Write]) -> (usize, Option<usize>) {
+        let map = match writes.first() {
+            Some(Write::Backend(..)) => self.backends.map(),
+            Some(Write::Service(..)) => self.services.map(),
+            Some(Write::Member(..)) => self.members.map(),
+            Some(Write::Endpoint(..)) => self.endpoints.map(),
+            Some(Write::Termination(..)) => self.terminations.map(),
+            Some(Write::Maglev(..)) => self.maglev.map(),
+            Some(Write::Range(..) | Write::Reserved(..) | Write::Config(_)) | None => {
+                return (1, None);
+            }
+        };
+        let mut run = Run::default();
+        let length = writes.iter().take_while(|write| run.take(write)).count();
+        if length < SHORTEST_RUN {
+            return (length.max(1), None);
+        }
+        let done = crate::sys::update_batch(map.fd().as_fd(), &run.keys, &run.values, run.count);
+        (length, done.ok().map(|done| done as usize))
+    }
+}
+
 impl Target for KernelTables {
     type Error = TableError;
+
+    /// Runs of entries that go into one map are written by one system call (`BPF_MAP_UPDATE_BATCH`), which
+    /// puts them in one after the other, in order. Where one is refused, the call says how many are in, and
+    /// that one is written by itself, to learn why.
+    fn write_all(&mut self, writes: &[Write]) -> Result<(), Failed<TableError>> {
+        let mut done = 0;
+        while let Some(rest) = writes.get(done..).filter(|rest| !rest.is_empty()) {
+            let (length, written) = self.write_run(rest);
+            done += written.unwrap_or(0);
+            let single = match written {
+                None => length,
+                Some(written) => usize::from(written < length),
+            };
+            for write in writes.iter().skip(done).take(single) {
+                self.write(write).map_err(|error| Failed { done, error })?;
+                done += 1;
+            }
+        }
+        Ok(())
+    }
 
     fn write(&mut self, write: &Write) -> Result<(), TableError> {
         let result = match write {
@@ -329,6 +440,15 @@ impl Target for KernelTables {
             Ok(()) => Ok(()),
         }
     }
+}
+
+/// All entries of a map.
+fn all<K: Pod + Ord, V: Pod>(map: &MapData) -> Result<BTreeMap<K, V>, TableError> {
+    let room = map.info()?.max_entries() as usize;
+    let mut entries = Entries::new(size_of::<K>(), size_of::<V>(), room);
+    entries.read(map.fd().as_fd()).map_err(TableError::Batch)?;
+    let read = |(key, value)| Some((K::read_from(key)?, V::read_from(value)?));
+    Ok(entries.iter().filter_map(read).collect())
 }
 
 fn tuple(key: &[u8]) -> Option<Tuple> {
