@@ -1,5 +1,7 @@
 //! What the benches share: packets, and nodes with a service and connections.
 
+pub mod dump;
+
 use twinpath_control::diff::{Target, Write};
 use twinpath_core::address::Address;
 use twinpath_core::backend::{Backend, BackendState};
@@ -9,6 +11,12 @@ use twinpath_core::endpoint::Endpoint;
 use twinpath_core::seam::Config;
 use twinpath_core::service::{Algorithm, Member, Scope, Service, ServiceKey};
 use twinpath_core::wire::TCP;
+
+/// Whether benches only run to see that they do: by `cargo test`, or with `--test`.
+pub fn is_test() -> bool {
+    let given = |name: &str| std::env::args().any(|arg| arg == name);
+    given("--test") || !given("--bench")
+}
 
 /// The device of the client's pod.
 pub const CLIENT_DEVICE: u32 = 10;
