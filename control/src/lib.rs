@@ -10,8 +10,8 @@
 //! | objects to a checked cluster state, and what is wrong with them | [`model`], [`problem`] |
 //! | state to one node's tables | [`tables`], [`maglev`] |
 //! | tables to writes, in a safe order | [`diff`] |
-//! | state to the rules that kube-proxy would write instead | [`rules`] |
 //! | all of it at once, for one object that has changed | [`keeper`] |
+//! | state to the rules that kube-proxy would write instead | [`rules`] |
 //!
 //! ```
 //! # use twinpath_control::{diff, model::State, read::read, tables::{Desired, Devices, Options, Planner}};

@@ -80,7 +80,7 @@ impl Pods {
     }
 
     /// A pod that is known from endpoints alone.
-    pub(super) fn from_mentions(
+    pub(super) fn mentioned_pod(
         &self,
         name: &ObjectName,
         state: &State,

@@ -11,6 +11,9 @@ use crate::problem::Problem;
 use crate::tables::{Desired, Devices, Part, Site, place, pod_endpoint};
 use twinpath_core::backend::BackendId;
 
+/// 64 ports that may be reserved: their place, before, after.
+type Word = (u32, u64, u64);
+
 /// A port before and after.
 #[derive(Default)]
 struct Changed {
@@ -55,12 +58,9 @@ impl Keeper {
             let object = self.objects.services.get(&service);
             let new = self.service(&service, problems);
             // Claims come from the Service alone.
-            let claims_before = match &before {
-                None => None,
-                Some(old) => {
-                    Some(old.as_ref().map(|old| claims(&service, old)).unwrap_or_default())
-                }
-            };
+            let claims_before = before
+                .as_ref()
+                .map(|old| old.as_ref().map(|old| claims(&service, old)).unwrap_or_default());
             let claims_after = object.map(|object| claims(&service, object)).unwrap_or_default();
             let claims_before = claims_before.as_ref().unwrap_or(&claims_after);
             let differ = claims_before.differences(&claims_after);
@@ -119,7 +119,7 @@ impl Keeper {
         changed: &BTreeMap<PortName, Changed>,
         from: &mut Desired,
         to: &mut Desired,
-    ) -> (Vec<(u32, BackendId)>, Vec<(u32, u64, u64)>) {
+    ) -> (Vec<(u32, BackendId)>, Vec<Word>) {
         let Self { planner, counts, tables, state, node, addresses, options, .. } = self;
         let site = Site::new(state, node, addresses, options);
         let served = |port: &&ServicePort| site.serves(port);
@@ -214,7 +214,7 @@ impl Keeper {
         }
         let new = match self.objects.pods.get(name) {
             Some(object) => model::pod(name, object, problems),
-            None => self.pods.from_mentions(name, &self.state, &self.addresses.nodes),
+            None => self.pods.mentioned_pod(name, &self.state, &self.addresses.nodes),
         };
         if let Some(new) = new {
             let endpoint = pod_endpoint(&new, &self.node, devices);
