@@ -6,26 +6,22 @@
 
 use std::process::ExitCode;
 
-use aya::maps::HashMap;
-use aya::programs::{TestRun, TestRunOptions};
-use aya::{Ebpf, EbpfLoader};
+use aya::Ebpf;
+use twinpath_benches::bare::fill_nat;
+use twinpath_benches::run::{Failure, PASS, REDIRECT, XDP_PASS, XDP_TX, expect, load_bare};
 use twinpath_benches::{CLIENT_DEVICE, Ends, Family, packet_between};
 use twinpath_control::diff::{Target, Write};
 use twinpath_core::backend::{Backend, BackendState};
-use twinpath_core::bytes::{Be16, Pod};
-use twinpath_core::checksum::Deltas;
+use twinpath_core::bytes::Be16;
 use twinpath_core::endpoint::Endpoint;
 use twinpath_core::seam::Config;
 use twinpath_core::service::{Algorithm, Forwarding, Member, Scope, Service, ServiceKey};
 use twinpath_core::tuple::Tuple;
 use twinpath_core::wire::{TCP, tcp};
 use twinpath_kernel::load::{Options, load};
-use twinpath_kernel::object;
 use twinpath_kernel::tables::KernelTables;
 use twinpath_kernel::veth::netns::Namespace;
 use twinpath_sim::node::Limits;
-
-type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 const ROUNDS: usize = 100_000;
 /// The device of the namespace that leads to a router; the second one in it.
@@ -66,17 +62,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Failure> {
-    let mut bare = EbpfLoader::new().load(object::bare().ok_or(object::MISSING)?)?;
-    for name in ["empty", "bare_nat"] {
-        let program: &mut aya::programs::SchedClassifier =
-            bare.program_mut(name).ok_or("no such program")?.try_into()?;
-        program.load()?;
-    }
-    for name in ["empty_xdp", "bare_xdp"] {
-        let program: &mut aya::programs::Xdp =
-            bare.program_mut(name).ok_or("no such program")?.try_into()?;
-        program.load()?;
-    }
+    let mut bare = load_bare(&["empty", "bare_nat", "empty_xdp", "bare_xdp"])?;
     let limits = Limits { services: 1_000_000, backends: 200_000, ..Limits::default() };
     let mut real = load(&Options { limits, ..Options::default() })?;
     let mut tables = KernelTables::new(&mut real, &limits)?;
@@ -99,11 +85,6 @@ struct Row {
     returns: u32,
 }
 
-const PASS: u32 = 0;
-const REDIRECT: u32 = 7;
-const XDP_PASS: u32 = 2;
-const XDP_TX: u32 = 3;
-
 fn established(bare: &mut Ebpf, real: &mut Ebpf, flows: u16) -> Result<(), Failure> {
     let port = |flow: u16| 5_000 + flow;
     let packets = |family: Family, ends: &dyn Fn(u16) -> Ends, flags| -> Vec<Vec<u8>> {
@@ -121,7 +102,7 @@ fn established(bare: &mut Ebpf, real: &mut Ebpf, flows: u16) -> Result<(), Failu
     for flow in 0..flows {
         let (from, to) =
             (tuple(CLIENT, port(flow), VIP, SNAT_PORT), tuple(NODE, port(flow), REMOTE, 8080));
-        fill_bare(bare, &from, &to)?;
+        fill_nat(bare, &from, &to, UPLINK)?;
     }
     let answers = |flow| Ends::new(REMOTE, 8080, NODE, port(flow));
     let row = |name, bare, program, packets, returns| Row { name, bare, program, packets, returns };
@@ -306,37 +287,6 @@ fn tuple(from: [u8; 4], from_port: u16, to: [u8; 4], to_port: u16) -> Tuple {
     Tuple::new(TCP, address(from), Be16::new(from_port), address(to), Be16::new(to_port))
 }
 
-/// An entry of the bare programs: packets with one tuple leave with another, by the uplink.
-fn fill_bare(bare: &mut Ebpf, from: &Tuple, to: &Tuple) -> Result<(), Failure> {
-    let ports = |tuple: &Tuple| {
-        let ([a, b], [c, d]) =
-            (tuple.source_port.get().to_be_bytes(), tuple.destination_port.get().to_be_bytes());
-        [a, b, c, d]
-    };
-    let key = [
-        &from.source.low().to_ne_bytes()[..],
-        &from.destination.low().to_ne_bytes(),
-        &ports(from),
-        &u32::from(TCP).to_ne_bytes(),
-    ]
-    .concat();
-    let deltas = Deltas::between(from, to);
-    let entry = [
-        &to.source.low().to_ne_bytes()[..],
-        &to.destination.low().to_ne_bytes(),
-        &ports(to),
-        deltas.addresses.0.as_bytes(),
-        deltas.ports.0.as_bytes(),
-        &UPLINK.to_ne_bytes(),
-    ]
-    .concat();
-    let key: [u8; 16] = key.try_into().map_err(|_| "key")?;
-    let entry: [u8; 20] = entry.try_into().map_err(|_| "entry")?;
-    let map = bare.map_mut("BARE_NAT").ok_or("no such map")?;
-    HashMap::<_, [u8; 16], [u8; 20]>::try_from(map)?.insert(key, entry, 0)?;
-    Ok(())
-}
-
 /// The mean of sorted samples, without the slowest hundredth, which are interrupts.
 fn mean(sorted: &[u64]) -> f64 {
     let kept = &sorted[..sorted.len() - sorted.len() / 100];
@@ -345,30 +295,6 @@ fn mean(sorted: &[u64]) -> f64 {
 
 /// Runs a program on a packet; nanoseconds.
 fn once(set: &mut Ebpf, name: &str, packet: &[u8], returns: u32) -> Result<u64, Failure> {
-    let mut context = [0_u8; 192];
     let device = if name == "from_pod" { CLIENT_DEVICE } else { UPLINK };
-    context[36..40].copy_from_slice(&device.to_ne_bytes());
-    let mut options = TestRunOptions::new();
-    options.data_in = Some(packet);
-    let program = set.program_mut(name).ok_or("the object has no such program")?;
-    let mut frame = [0_u8; 24];
-    frame[4..8].copy_from_slice(&u32::try_from(packet.len())?.to_ne_bytes());
-    frame[12..16].copy_from_slice(&UPLINK.to_ne_bytes());
-    let result = if name.contains("xdp") {
-        options.ctx_in = Some(&frame);
-        let program: &mut aya::programs::Xdp = program.try_into()?;
-        program.test_run(options)?
-    } else {
-        options.ctx_in = Some(&context);
-        let program: &mut aya::programs::SchedClassifier = program.try_into()?;
-        program.test_run(options)?
-    };
-    if result.return_value != returns {
-        let text = format!(
-            "{name} returned {} instead of {returns} for {packet:02x?}",
-            result.return_value
-        );
-        return Err(text.into());
-    }
-    Ok(u64::try_from(result.duration.as_nanos())?)
+    expect(set, name, device, packet, returns)
 }

@@ -7,24 +7,22 @@
 
 use std::process::ExitCode;
 
+use aya::Ebpf;
 use aya::maps::HashMap;
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
-use aya::{Ebpf, EbpfLoader};
-use twinpath_benches::{CLIENT_DEVICE, Family, fill, packet};
-use twinpath_core::bytes::{Be16, Pod};
-use twinpath_core::checksum::Delta;
+use twinpath_benches::run::{self, Failure, load_bare};
+use twinpath_benches::{CLIENT_DEVICE, Family, bare, fill, packet};
+use twinpath_core::bytes::Pod;
 use twinpath_core::conntrack::Flow;
 use twinpath_core::hook::Hook;
 use twinpath_core::wire::tcp;
 use twinpath_kernel::load::{Options, load, program};
-use twinpath_kernel::object;
 use twinpath_kernel::tables::KernelTables;
 use twinpath_sim::node::Limits;
 
-type Failure = Box<dyn std::error::Error>;
-
 /// Packets per program and row.
 const ROUNDS: usize = 200_000;
+const FROM_POD: &str = Hook::FromPod.program();
 
 fn main() -> ExitCode {
     // `cargo test` runs benches, too, to see that they start.
@@ -41,14 +39,11 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Failure> {
-    let mut bare = EbpfLoader::new().load(object::bare().ok_or(object::MISSING)?)?;
+    let mut bare = load_bare(&["empty", "bare16", "bare40", "lookup16", "lookup40"])?;
     let mut real = load(&Options::default())?;
     let mut tables = KernelTables::new(&mut real, &Limits::default())?;
     fill(&mut tables)?;
-    for name in ["empty", "bare16", "bare40", "lookup16", "lookup40"] {
-        classifier(&mut bare, name)?.load()?;
-    }
-    fill_bare(&mut bare, &[packet(Family::V4, 0, tcp::ACK)])?;
+    bare::fill(&mut bare, &[packet(Family::V4, 0, tcp::ACK)])?;
     tuple_choice(&mut bare)?;
     steady(&mut bare, &mut real, &mut tables)?;
     println!("established, ns per packet             min   median     mean  /bare16");
@@ -57,21 +52,21 @@ fn run() -> Result<(), Failure> {
             (0..flows).map(|flow| packet(family, flow, flags)).collect()
         };
         let (v4, v6) = (packets(Family::V4, tcp::ACK), packets(Family::V6, tcp::ACK));
-        fill_bare(&mut bare, &v4)?;
+        bare::fill(&mut bare, &v4)?;
         for family in Family::ALL {
             for syn in packets(family, tcp::SYN) {
-                once(program(&mut real, Hook::FromPod)?, &syn)?;
+                once(&mut real, FROM_POD, &syn)?;
             }
         }
         let mut samples: [Vec<u64>; 5] = Default::default();
         for i in 0..ROUNDS {
             let (v4, v6) = (&v4[i % v4.len()], &v6[i % v6.len()]);
             let took = [
-                once(classifier(&mut bare, "empty")?, v4)?,
-                once(classifier(&mut bare, "bare16")?, v4)?,
-                once(classifier(&mut bare, "bare40")?, v4)?,
-                once(program(&mut real, Hook::FromPod)?, v4)?,
-                once(program(&mut real, Hook::FromPod)?, v6)?,
+                once(&mut bare, "empty", v4)?,
+                once(&mut bare, "bare16", v4)?,
+                once(&mut bare, "bare40", v4)?,
+                once(&mut real, FROM_POD, v4)?,
+                once(&mut real, FROM_POD, v6)?,
             ];
             for (samples, took) in samples.iter_mut().zip(took) {
                 samples.push(took);
@@ -125,7 +120,7 @@ fn steady(bare: &mut Ebpf, real: &mut Ebpf, tables: &mut KernelTables) -> Result
     let map = bare.map_mut("BARE16").ok_or("no such map")?;
     HashMap::<_, [u8; 16], [u8; 16]>::try_from(map)?.insert(key, entry, 0)?;
     for family in Family::ALL {
-        once(program(real, Hook::FromPod)?, &packet(family, 0, tcp::SYN))?;
+        once(real, FROM_POD, &packet(family, 0, tcp::SYN))?;
     }
     println!("established, warm, ns                  min   median  /bare");
     let mut samples: [Vec<u64>; 4] = Default::default();
@@ -172,45 +167,10 @@ fn mean(sorted: &[u64]) -> f64 {
 }
 
 /// Runs a program on a packet; nanoseconds.
-fn once(program: &mut SchedClassifier, packet: &[u8]) -> Result<u64, Failure> {
-    let mut context = [0_u8; 192];
-    context[36..40].copy_from_slice(&CLIENT_DEVICE.to_ne_bytes());
-    let mut options = TestRunOptions::new();
-    options.data_in = Some(packet);
-    options.ctx_in = Some(&context);
-    Ok(u64::try_from(program.test_run(options)?.duration.as_nanos())?)
+fn once(set: &mut Ebpf, name: &str, packet: &[u8]) -> Result<u64, Failure> {
+    Ok(run::once(set, name, CLIENT_DEVICE, packet)?.nanos)
 }
 
 fn classifier<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier, Failure> {
     Ok(ebpf.program_mut(name).ok_or("the object has no such program")?.try_into()?)
-}
-
-/// Entries of the bare programs for these packets, to 10.244.1.11:8080 behind device 11.
-fn fill_bare(bare: &mut Ebpf, packets: &[Vec<u8>]) -> Result<(), Failure> {
-    let backend = [10, 244, 1, 11];
-    let halves = |address: &[u8]| {
-        let half = |at: usize| u16::from_ne_bytes([address[at], address[at + 1]]);
-        (half(0), half(2))
-    };
-    let mapped = |address: &[u8]| [&[0; 10], &[0xff, 0xff][..], address].concat();
-    for packet in packets {
-        let (source, vip, ports) = (&packet[26..30], &packet[30..34], &packet[34..38]);
-        let ((a, b), (c, d)) = (halves(vip), halves(&backend));
-        let mut entry = [0_u8; 16];
-        entry[..4].copy_from_slice(&backend);
-        entry[4..6].copy_from_slice(&8080_u16.to_be_bytes());
-        entry[6..8].copy_from_slice(Delta::NONE.of_word(a, c).of_word(b, d).0.as_bytes());
-        let ports_delta = Delta::NONE.of_port(Be16::new(80), Be16::new(8080));
-        entry[8..10].copy_from_slice(ports_delta.0.as_bytes());
-        entry[12..16].copy_from_slice(&11_u32.to_ne_bytes());
-        let key16: [u8; 16] =
-            [source, vip, ports, &[6, 0, 0, 0]].concat().try_into().map_err(|_| "key")?;
-        let key40 = [&mapped(source)[..], &mapped(vip), ports, &[6, 0, 0, 0]].concat();
-        let key40: [u8; 40] = key40.try_into().map_err(|_| "key")?;
-        let map = bare.map_mut("BARE16").ok_or("no such map")?;
-        HashMap::<_, [u8; 16], [u8; 16]>::try_from(map)?.insert(key16, entry, 0)?;
-        let map = bare.map_mut("BARE40").ok_or("no such map")?;
-        HashMap::<_, [u8; 40], [u8; 16]>::try_from(map)?.insert(key40, entry, 0)?;
-    }
-    Ok(())
 }

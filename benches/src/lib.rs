@@ -1,6 +1,9 @@
 //! What the benches share: packets, and nodes with a service and connections.
 
+pub mod bare;
 pub mod dump;
+pub mod gauge;
+pub mod run;
 
 use twinpath_control::diff::{Target, Write};
 use twinpath_core::address::Address;

@@ -148,7 +148,7 @@ put() {
     mkdir -p "$3/$(dirname "$2")"
     strip -o "$3/$2" "$1" 2>/dev/null || cp -L "$1" "$3/$2"
     { LD_LIBRARY_PATH="$tools/usr/lib/x86_64-linux-gnu:$tools/lib/x86_64-linux-gnu" ldd "$1" 2>/dev/null || true; } |
-        grep -o '/[^ ]*' | while read -r library; do
+        sed -n 's|^[^/]*\(/[^ ]*\).*|\1|p' | while read -r library; do
         mkdir -p "$3$(dirname "${library#"$tools"}")"
         cp -L "$library" "$3${library#"$tools"}"
     done
