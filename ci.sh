@@ -99,6 +99,15 @@ kernels() {
     fi
 }
 
+# Instructions per packet, against the committed table.
+gauge() {
+    if [ $setup = yes ]; then
+        ebpf/gauge.sh --check
+    else
+        ebpf/gauge.sh --check --no-setup
+    fi
+}
+
 if [ $setup = yes ]; then
     step "packages" install_packages
     step "rust components" install_components
@@ -122,6 +131,7 @@ fi
 step "mutants apply" fixtures/mutants/run.sh --check
 step "readme" readme_command
 step "kernels" kernels
+step "gauge" gauge
 if [ $foreign = yes ]; then
     step "foreign suites" ebpf/foreign.sh --cached
 else
