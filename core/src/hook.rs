@@ -145,7 +145,7 @@ pub fn start<P: Packet, M: Maps>(
         Quick::Other => return later(room, arrival, Stage::FIRST),
     };
     let Some(flow) = node.conntrack.get(&parsed.tuple) else {
-        return later(room, arrival, Stage::FIRST);
+        return later(room, arrival, Stage::Plain);
     };
     let exit = hook.settled(flow.exit());
     if !flow.is_current(&parsed, now, node.config.epoch) || (exit.is_hop() && parsed.ttl <= 1) {

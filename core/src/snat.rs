@@ -41,8 +41,7 @@ pub enum Search {
 pub fn reserve<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<Search, DropReason> {
     if work.tries == 0 {
         let port = work.parsed.tuple.source_port;
-        let leaves = is_ours(node, work) && work.half.to.source != work.parsed.tuple.source;
-        if !leaves || may_keep(node, work, port) {
+        if !leaves(node, work) || may_keep(node, work, port) {
             try_port(work, port);
             if is_free(node, work) {
                 return settle(work);
@@ -64,6 +63,24 @@ pub fn reserve<M: Maps>(node: &mut Node<M>, work: &mut Work) -> Result<Search, D
         work.tries = 1;
     }
     search(node, work)
+}
+
+/// Presumes that the reply tuple of the TCP or UDP connection in `work.half` is its own with the port that
+/// the opener has, as it nearly always is; whether it may. To write the connection down finds out.
+#[inline(always)]
+pub fn presume<M: Maps>(node: &Node<M>, work: &mut Work) -> bool {
+    let port = work.parsed.tuple.source_port;
+    if work.races != 0
+        || work.half.is_direct()
+        || matches!(work.arrival.hook, Hook::ToPod | Hook::ToNetdev)
+        || !matches!(work.parsed.transport, Transport::Tcp | Transport::Udp)
+        || (leaves(node, work) && !may_keep(node, work, port))
+    {
+        return false;
+    }
+    try_port(work, port);
+    work.half.settle(&work.parsed.tuple);
+    true
 }
 
 /// Tries drawn ports.
@@ -133,6 +150,12 @@ fn share<M: Maps>(node: &Node<M>, work: &mut Work) -> Result<bool, DropReason> {
 pub fn source<M: Maps>(node: &Node<M>, is_v4: bool) -> Result<Address, DropReason> {
     let address = if is_v4 { node.config.address4 } else { node.config.address6 };
     if address == Address::UNSPECIFIED { Err(DropReason::NoMappingForNat) } else { Ok(address) }
+}
+
+/// Whether the connection leaves with this node's address instead of the opener's.
+#[inline(always)]
+fn leaves<M: Maps>(node: &Node<M>, work: &Work) -> bool {
+    is_ours(node, work) && work.half.to.source != work.parsed.tuple.source
 }
 
 /// Whether the connection leaves with this node's address, whose ports the node itself uses, too.

@@ -154,7 +154,8 @@ fn checked(text: &[u8]) -> Vec<Value> {
 
 #[test]
 fn a_measure_that_nothing_measures_leaves_nothing() {
-    let ran = bench(&["--only", "until-first-packet", "--against", "iptables-legacy", "--services", "1"]);
+    let ran =
+        bench(&["--only", "until-first-packet", "--against", "iptables-legacy", "--services", "1"]);
     if let Some(why) = lacks(&ran) {
         return twinpath_kernel::testing::skip("bench, nothing measured", &why);
     }

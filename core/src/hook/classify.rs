@@ -3,14 +3,13 @@
 use super::connect::check_hop;
 use super::stage::{Answer, Stage, Work};
 use super::unwrap;
-use crate::address::Address;
 use crate::drop_reason::DropReason;
 use crate::fragment::{Datagram, Ports};
 use crate::parse::{Parsed, Part, Transport};
 use crate::seam::{Lookup, Maps, Node, Packet, Put, Table};
 use crate::select::{exit_to, is_frontend_address};
 use crate::translate::hop;
-use crate::verdict::{Decision, Status, Verdict};
+use crate::verdict::{Decision, Status};
 
 /// The stage.
 ///
@@ -22,14 +21,10 @@ pub(super) fn classify<P: Packet, M: Maps>(
     node: &mut Node<M>,
     work: &mut Work,
 ) -> Result<Stage, DropReason> {
-    work.decision = Decision::untracked(Verdict::Pass);
-    work.answer = Answer::None;
+    work.begin();
     if !parse_again(packet, work)? {
         return Ok(Stage::Done);
     }
-    work.frontend = Address::UNSPECIFIED;
-    work.chosen = 0;
-    work.races = 0;
     if work.parsed.tuple.destination.is_link_scope() {
         return Ok(Stage::Done);
     }

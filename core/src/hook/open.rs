@@ -1,16 +1,45 @@
 //! The stages that open a connection: one chooses where it goes, the next makes its tuples its own, the
-//! last writes it down.
+//! last writes it down. Most connections are begun by a plain packet, whose own tuple nobody has: for them
+//! there is a shorter way.
 
 use super::classify::pass_on;
 use super::connect::{check_hop, send};
 use super::stage::{Stage, Work};
 use super::wrap;
-use crate::conntrack::{self, Opened};
+use crate::conntrack::{self, Opened, is_syn};
 use crate::drop_reason::DropReason;
+use crate::parse::{Quick, quick};
 use crate::seam::{Host, InsertError, Maps, Metric, Node, Packet};
 use crate::select::{Selected, remember, select};
 use crate::snat::{self, Search};
+use crate::verdict::Status;
 use crate::wire::tcp;
+
+/// The stage of a plain packet that the fast road knows no connection of. Another CPU may have opened one
+/// since, which is found out when this one is written.
+#[inline(always)]
+pub(super) fn plain<P: Packet, M: Maps>(
+    packet: &mut P,
+    node: &mut Node<M>,
+    work: &mut Work,
+) -> Result<Stage, DropReason> {
+    let Quick::Plain(parsed) = quick(packet) else { return Ok(Stage::FIRST) };
+    work.begin();
+    work.parsed = parsed;
+    if work.parsed.tuple.destination.is_link_scope() {
+        return Ok(Stage::Done);
+    }
+    // What is not a beginning may go on with half a connection.
+    if !is_syn(&work.parsed) {
+        work.twin_key = work.parsed.tuple.reverse();
+        if conntrack::find(&node.conntrack, &work.twin_key).is_some() {
+            return Ok(Stage::Connect);
+        }
+    }
+    work.status = Status::New;
+    wrap::measure(packet, work)?;
+    open(packet, node, work)
+}
 
 /// The stage that chooses.
 #[inline(always)]
@@ -31,11 +60,11 @@ pub(super) fn open<P: Packet, M: Maps>(
     }
     check_hop(work, work.half.exit())?;
     work.tries = 0;
-    Ok(Stage::Reserve)
+    if snat::presume(node, work) { Ok(Stage::Commit) } else { Ok(Stage::Reserve) }
 }
 
-/// How often another CPU may take a tuple that was free a moment ago.
-const RACES: u32 = 2;
+/// How often a tuple may be taken that was presumed to be free, or that another CPU takes.
+const RACES: u32 = 3;
 
 /// The stage that settles the tuples. What follows is another one, or the kernel's verifier would follow it
 /// from each try.

@@ -39,8 +39,10 @@ pub enum Stage {
     Reserve = 8,
     /// Writes a new connection and sends its packet on.
     Commit = 9,
+    /// What the first two find out and the choice, for a plain packet of no connection.
+    Plain = 10,
     /// The decision is in [`Work::decision`].
-    Done = 10,
+    Done = 11,
 }
 
 impl Stage {
@@ -48,7 +50,7 @@ impl Stage {
     pub const FIRST: Self = Self::Classify;
 
     /// Every stage but the end.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Classify,
         Self::Connect,
         Self::Send,
@@ -59,6 +61,7 @@ impl Stage {
         Self::Open,
         Self::Reserve,
         Self::Commit,
+        Self::Plain,
     ];
 
     /// The name of the program that is this stage in the kernel, at tc.
@@ -74,6 +77,7 @@ impl Stage {
             Self::Open => "open",
             Self::Reserve => "reserve",
             Self::Commit => "commit",
+            Self::Plain => "plain",
             Self::Done => "done",
         }
     }
@@ -92,6 +96,7 @@ impl Stage {
             7 => Self::Open,
             8 => Self::Reserve,
             9 => Self::Commit,
+            10 => Self::Plain,
             _ => Self::Done,
         }
     }
@@ -209,6 +214,16 @@ impl Room for Work {
 }
 
 impl Work {
+    /// Forgets the packet before.
+    #[inline(always)]
+    pub(super) const fn begin(&mut self) {
+        self.decision = Decision::untracked(Verdict::Pass);
+        self.answer = Answer::None;
+        self.frontend = Address::UNSPECIFIED;
+        self.chosen = 0;
+        self.races = 0;
+    }
+
     /// What is left to choose of an exit at the packet's hook.
     #[inline(always)]
     pub(super) const fn exit(&self, exit: Exit) -> Exit {
@@ -242,6 +257,7 @@ pub fn run<P: Packet, M: Maps>(
         Stage::Open => open::open(packet, node, work),
         Stage::Reserve => open::reserve(packet, node, work),
         Stage::Commit => open::commit(packet, node, work),
+        Stage::Plain => open::plain(packet, node, work),
         Stage::Done => Ok(Stage::Done),
     };
     match result {

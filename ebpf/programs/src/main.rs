@@ -111,6 +111,12 @@ pub fn commit(context: TcContext) -> i32 {
     go_on(&context, Stage::Commit)
 }
 
+/// [`Stage::Plain`].
+#[classifier]
+pub fn plain(context: TcContext) -> i32 {
+    go_on(&context, Stage::Plain)
+}
+
 /// A hook: the fast road, and the way to the slow one.
 #[inline(always)]
 fn enter(context: &TcContext, hook: Hook) -> i32 {

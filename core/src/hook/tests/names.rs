@@ -58,14 +58,14 @@ fn hooks_and_their_programs() {
 fn stages() {
     let programs = [
         "classify", "connect", "send", "related", "unwrap", "wrap", "answer", "open", "reserve",
-        "commit",
+        "commit", "plain",
     ];
     assert_eq!(Stage::ALL.map(Stage::program), programs);
     assert_eq!(Stage::Done.program(), "done");
     for (stage, number) in Stage::ALL.into_iter().zip(0..) {
         assert_eq!((stage as u32, Stage::from_number(number)), (number, stage));
     }
-    assert_eq!([10, 11, u32::MAX].map(Stage::from_number), [Stage::Done; 3]);
+    assert_eq!([11, 12, u32::MAX].map(Stage::from_number), [Stage::Done; 3]);
 }
 
 #[test]
