@@ -19,8 +19,6 @@ use super::lab::{Hook, UPLINK, failed};
 use super::rival::Rival;
 use super::subject::Subject;
 
-/// Halves of connections that there is room for, per family.
-const CONNECTIONS: usize = 262_144;
 /// The mark of packets that hooks are done with.
 const MARK: u32 = 0x0200_0000;
 
@@ -127,7 +125,7 @@ impl Twinpath {
     }
 }
 
-/// Sizes with room for as much again as is written.
+/// Sizes with room for as much again as is written, and for as many connections as by default.
 fn limits(writes: &[Write]) -> Limits {
     let count = |is: fn(&Write) -> bool| 1_024 + 2 * writes.iter().filter(|w| is(w)).count();
     Limits {
@@ -135,7 +133,6 @@ fn limits(writes: &[Write]) -> Limits {
         // The members of services have as many entries.
         backends: count(|write| matches!(write, Write::Member(..)))
             .max(count(|write| matches!(write, Write::Backend(..)))),
-        conntrack: CONNECTIONS,
         ..Limits::default()
     }
 }
