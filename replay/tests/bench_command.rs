@@ -151,15 +151,3 @@ fn checked(text: &[u8]) -> Vec<Value> {
     }
     lines
 }
-
-#[test]
-fn a_measure_that_nothing_measures_leaves_nothing() {
-    let ran =
-        bench(&["--only", "until-first-packet", "--against", "iptables-legacy", "--services", "1"]);
-    if let Some(why) = lacks(&ran) {
-        return twinpath_kernel::testing::skip("bench, nothing measured", &why);
-    }
-    assert_eq!(ran.status.code(), Some(4), "{ran:?}");
-    let text = String::from_utf8(ran.stdout).unwrap();
-    assert!(text.contains("until-first-packet: this version does not measure it"), "{text}");
-}

@@ -27,6 +27,7 @@ use super::cluster::{
 };
 use super::datapath::Datapath;
 use super::live::Opened;
+use super::result::Measure;
 use super::subject::Subject;
 
 /// The device of the node and of the router towards each other.
@@ -61,6 +62,8 @@ pub struct Lab {
     pub hook: Hook,
     /// How many services there are.
     pub services: u32,
+    /// What could not be measured here, and why.
+    pub given_up: Vec<(Measure, String)>,
     /// The cluster's devices and link addresses.
     pub topology: Topology,
     pub(super) sinks: Option<Sinks>,
@@ -130,6 +133,7 @@ impl Lab {
             subject,
             hook,
             services,
+            given_up: Vec::new(),
             topology,
             sinks: None,
             opened: None,
@@ -139,6 +143,11 @@ impl Lab {
             backends,
             router,
         })
+    }
+
+    /// Whether it is one of those that twinpath is compared with.
+    pub fn is_rival(&self) -> bool {
+        Subject::RIVALS.contains(&self.subject)
     }
 
     /// Takes off what live measurements have put there, so that sockets get packets again.

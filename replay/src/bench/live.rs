@@ -111,7 +111,8 @@ fn generator() -> Result<&'static Mutex<Generator>, WorldError> {
 }
 
 /// Measures every lab that has the path once, beginning with the `turn`-th, and adds a sample to the
-/// figure of each, which is made where it is not there yet. All labs have the same number of services.
+/// figure of each, which is made where it is not there yet. All labs have the same number of services. A
+/// rival whose measurement cannot be made here is told in [`Lab::given_up`] and not asked again.
 ///
 /// Keep the calling thread on one CPU ([`cpu::stay_on_one`]): see [`prepare`].
 pub fn round(
@@ -126,7 +127,14 @@ pub fn round(
         if !setting.is_of(lab) {
             continue;
         }
-        let sample = setting.measure(lab)?;
+        let sample = match setting.measure(lab) {
+            // A rival that is too slow, or that lacks something: the others go on.
+            Err(WorldError::Environment(why)) if lab.is_rival() => {
+                lab.given_up.push((setting.measure, why));
+                continue;
+            }
+            sample => sample?,
+        };
         let figure = setting.figure(lab);
         let same = |other: &&mut Figure| {
             Figure { samples: Vec::new(), quantiles: Vec::new(), ..(**other).clone() } == figure
@@ -149,6 +157,7 @@ impl Setting {
     pub fn is_of(&self, lab: &Lab) -> bool {
         let programs = matches!(lab.subject, Subject::Twinpath | Subject::Bare);
         self.path.is_of(lab.subject, lab.hook)
+            && !lab.given_up.iter().any(|(measure, _)| *measure == self.measure)
             && match self.measure {
                 Measure::Established => true,
                 // The bare programs keep no connections, and plain forwarding knows none.

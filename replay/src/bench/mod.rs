@@ -14,7 +14,7 @@
 //! | kube-proxy's rules in a namespace | [`rival`] |
 //! | bringing a node up to date, and memory | [`programming`], [`memory`] |
 //! | from a change to the first packet | [`until`] |
-//! | packets as an experiment, programming as another | [`packets`], [`updates`] |
+//! | these as experiments | [`packets`], [`updates`], [`exchange`] |
 //! | processes' sockets at both ends | [`sockets`] |
 //! | medians, spread, ratios and how sure they are | [`stats`] |
 //! | quantities in words, figures in tables | [`quantity`], [`view`] |
@@ -25,6 +25,7 @@ pub mod baseline;
 pub mod churn;
 pub mod cluster;
 pub mod datapath;
+pub mod exchange;
 pub mod frame;
 pub mod json;
 pub mod lab;

@@ -113,6 +113,18 @@ impl Experiment for Packets {
         Ok(())
     }
 
+    fn gaps(&self) -> Vec<Missing> {
+        let of = |lab: &Lab| {
+            let (subject, services) = (lab.subject, super::view::count(lab.services, "service"));
+            let gap = move |(measure, why): &(Measure, String)| Missing {
+                what: format!("{subject}, {} at {services}", measure.name()),
+                why: why.clone(),
+            };
+            lab.given_up.iter().map(gap).collect::<Vec<_>>()
+        };
+        self.labs.iter().flat_map(of).collect()
+    }
+
     fn figures(&mut self) -> Vec<Figure> {
         std::mem::take(&mut self.figures)
     }

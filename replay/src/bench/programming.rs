@@ -13,7 +13,7 @@ use twinpath_control::tables::Options;
 use twinpath_kernel::load::{self, LoadError};
 use twinpath_kernel::memory::{MapMemory, maps};
 use twinpath_kernel::tables::KernelTables;
-use twinpath_kernel::veth::netns::Namespace;
+use twinpath_kernel::veth::netns::{Namespace, NamespaceError};
 use twinpath_sim::node::Limits;
 use twinpath_sim::topology::Topology;
 use twinpath_sim::world::{Plan, WorldError};
@@ -37,6 +37,8 @@ pub struct Programming {
     sides: Vec<Side>,
     figures: Vec<Figure>,
     round: usize,
+    /// What a rival is too slow for, and why: it is not tried again.
+    given_up: Vec<(Subject, Kind, String)>,
     /// What has to be there before twinpath can be loaded, and is not in its figures.
     pub preparation: Option<Preparation>,
 }
@@ -48,6 +50,14 @@ pub struct Preparation {
     pub maps: Duration,
     /// To make them and to load the programs of all hooks, which the kernel verifies.
     pub maps_and_programs: Duration,
+}
+
+/// What is done in a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Load,
+    Change,
+    Resync,
 }
 
 enum Side {
@@ -75,7 +85,12 @@ struct Ours {
 
 impl Programming {
     /// All of these subjects that are there, each with so many services loaded, and why the others are not.
-    pub fn new(services: u32, subjects: &[Subject]) -> Result<(Self, Vec<Missing>), WorldError> {
+    /// A rival's tool that takes longer than `longest` is ended.
+    pub fn new(
+        services: u32,
+        subjects: &[Subject],
+        longest: Duration,
+    ) -> Result<(Self, Vec<Missing>), WorldError> {
         let state = cluster::state(services);
         let mut more = state.clone();
         more.services.extend([cluster::other(services + 1)]);
@@ -96,6 +111,7 @@ impl Programming {
             sides: Vec::new(),
             figures: Vec::new(),
             round: 0,
+            given_up: Vec::new(),
             preparation: None,
         };
         let mut missing = Vec::new();
@@ -107,7 +123,13 @@ impl Programming {
                 },
                 Subject::Bare | Subject::Forward => {}
                 subject => match Rival::new(*subject) {
-                    Ok(rival) => all.sides.push(Side::Rules(Box::new(all.rules(rival)?))),
+                    Ok(rival) => match all.rules(rival.within(longest)) {
+                        Ok(rules) => all.sides.push(Side::Rules(Box::new(rules))),
+                        Err(WorldError::Environment(why)) => {
+                            missing.push(Missing { what: subject.name().to_owned(), why });
+                        }
+                        Err(error) => return Err(error),
+                    },
                     Err(why) => missing.push(why),
                 },
             }
@@ -161,21 +183,25 @@ impl Programming {
     /// taken when the maps are made, whatever is in them.
     pub fn loads(&mut self) -> Result<(), WorldError> {
         let services = f64::from(self.services);
-        for index in self.turns() {
+        for index in self.turns(Kind::Load) {
             let (samples, subject) = match self.sides.get(index) {
                 None => continue,
                 Some(Side::Rules(rules)) => {
                     let node = Namespace::new()?;
+                    let subject = rules.rival.subject();
                     let (took, bytes) = memory::taken(|| rules.load.run(&node));
+                    let Some(took) = in_time(&mut self.given_up, (subject, Kind::Load), took)?
+                    else {
+                        continue;
+                    };
                     // At once, so that the next one does not find it going away.
                     rules.rival.clear().run(&node)?;
-                    let subject = rules.rival.subject();
                     let bytes = bytes.filter(|_| self.services >= ENOUGH);
                     let service = bytes.map(|bytes| (Measure::MemoryPerService, bytes / services));
                     let connection = memory::per_connection(subject);
                     let connection = connection.map(|bytes| (Measure::MemoryPerConnection, bytes));
                     let bytes = service.into_iter().chain(connection);
-                    let mut samples = vec![time(Measure::Load, took?)];
+                    let mut samples = vec![time(Measure::Load, took)];
                     samples.extend(bytes.map(|(measure, bytes)| (measure, Unit::Bytes, bytes)));
                     (samples, subject)
                 }
@@ -200,21 +226,19 @@ impl Programming {
 
     /// One service added, and one endpoint of one service changed. In between all is as before.
     pub fn changes(&mut self) -> Result<(), WorldError> {
-        for index in self.turns() {
+        for index in self.turns(Kind::Change) {
             let [state, more, moved] = &self.states;
-            let mut samples = Vec::new();
-            let subject = match self.sides.get_mut(index) {
+            let (subject, samples) = match self.sides.get_mut(index) {
                 None => continue,
                 Some(Side::Rules(rules)) => {
-                    for (measure, there, back) in &rules.changes {
-                        samples.push(time(*measure, there.run(&rules.node)?));
-                        for job in back {
-                            job.run(&rules.node)?;
-                        }
+                    let (subject, samples) = (rules.rival.subject(), rules.changed());
+                    match in_time(&mut self.given_up, (subject, Kind::Change), samples)? {
+                        Some(samples) => (subject, samples),
+                        None => continue,
                     }
-                    rules.rival.subject()
                 }
                 Some(Side::Ours(ours)) => {
+                    let mut samples = Vec::new();
                     for (measure, new) in
                         [(Measure::AddService, more), (Measure::ChangeEndpoint, moved)]
                     {
@@ -223,7 +247,7 @@ impl Programming {
                         samples.push(time(measure, begun.elapsed()));
                         ours.apply(state)?;
                     }
-                    Subject::Twinpath
+                    (Subject::Twinpath, samples)
                 }
             };
             self.push(subject, samples);
@@ -233,11 +257,17 @@ impl Programming {
 
     /// Everything once more over what is there. twinpath plans all anew and writes every entry again.
     pub fn resyncs(&mut self) -> Result<(), WorldError> {
-        for index in self.turns() {
+        for index in self.turns(Kind::Resync) {
             let [state, ..] = &self.states;
             let (subject, took) = match self.sides.get_mut(index) {
                 None => continue,
-                Some(Side::Rules(rules)) => (rules.rival.subject(), rules.resync.run(&rules.node)?),
+                Some(Side::Rules(rules)) => {
+                    let (subject, took) = (rules.rival.subject(), rules.resync.run(&rules.node));
+                    match in_time(&mut self.given_up, (subject, Kind::Resync), took)? {
+                        Some(took) => (subject, took),
+                        None => continue,
+                    }
+                }
                 Some(Side::Ours(ours)) => {
                     let begun = Instant::now();
                     ours.plan = Plan::new(Options::default());
@@ -250,17 +280,31 @@ impl Programming {
         Ok(())
     }
 
+    /// What rivals were too slow for.
+    pub fn gaps(&self) -> Vec<Missing> {
+        let gap = |(subject, kind, why): &(Subject, Kind, String)| Missing {
+            what: format!("{subject}, {}", kind.name()),
+            why: why.clone(),
+        };
+        self.given_up.iter().map(gap).collect()
+    }
+
     /// What was measured.
     pub fn into_figures(self) -> Vec<Figure> {
         self.figures
     }
 
-    /// The order of a round.
-    fn turns(&mut self) -> Vec<usize> {
+    /// The order of a round: all that were not too slow for it.
+    fn turns(&mut self, kind: Kind) -> Vec<usize> {
         let count = self.sides.len();
         let first = self.round;
         self.round += 1;
-        (0..count).map(|place| (first + place) % count).collect()
+        let turns = (0..count).map(|place| (first + place) % count);
+        let given_up = |index: &usize| {
+            let subject = self.sides.get(*index).map(Side::subject);
+            self.given_up.iter().any(|(who, what, _)| (Some(*who), *what) == (subject, kind))
+        };
+        turns.filter(|index| !given_up(index)).collect()
     }
 
     fn push(&mut self, subject: Subject, samples: Vec<Sample>) {
@@ -283,6 +327,54 @@ impl Programming {
                 quantiles: Vec::new(),
             });
         }
+    }
+}
+
+impl Kind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Load => "loading",
+            Self::Change => "changes",
+            Self::Resync => "resync",
+        }
+    }
+}
+
+impl Side {
+    const fn subject(&self) -> Subject {
+        match self {
+            Self::Rules(rules) => rules.rival.subject(),
+            Self::Ours(_) => Subject::Twinpath,
+        }
+    }
+}
+
+impl Rules {
+    /// Each change there and back; how long it was there.
+    fn changed(&self) -> Result<Vec<Sample>, NamespaceError> {
+        let mut samples = Vec::new();
+        for (measure, there, back) in &self.changes {
+            samples.push(time(*measure, there.run(&self.node)?));
+            for job in back {
+                job.run(&self.node)?;
+            }
+        }
+        Ok(samples)
+    }
+}
+
+/// What a rival has done; nothing where its tool took too long, which it will not be asked for again.
+fn in_time<T>(
+    given_up: &mut Vec<(Subject, Kind, String)>,
+    (subject, kind): (Subject, Kind),
+    done: Result<T, NamespaceError>,
+) -> Result<Option<T>, WorldError> {
+    match done {
+        Err(error @ NamespaceError::TooLong { .. }) => {
+            given_up.push((subject, kind, error.to_string()));
+            Ok(None)
+        }
+        done => Ok(Some(done?)),
     }
 }
 

@@ -14,9 +14,10 @@ use twinpath_kernel::veth::netns::{Namespace, NamespaceError};
 use super::result::Missing;
 use super::subject::Subject;
 
-/// The longest that one tool may take, in seconds, as `timeout` has it. 10,000 services in one transaction
-/// take nftables a minute and a half on an idle machine.
-const LONGEST: &str = "300";
+/// The longest that one tool may take for what is measured, if nothing else is said: a run is to end.
+pub const LONGEST: Duration = Duration::from_secs(60);
+/// The longest that one tool may take to set a lab up.
+const SET_UP: Duration = Duration::from_secs(300);
 
 /// How many ports of services a transaction of nftables has when a lab is made: the kernel takes time that
 /// grows with the square of a transaction's chains.
@@ -26,6 +27,7 @@ const STEP: usize = 1000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rival {
     subject: Subject,
+    longest: Duration,
 }
 
 /// One run of one tool.
@@ -37,25 +39,12 @@ struct Step {
     input: String,
 }
 
-impl Step {
-    /// A tool that is killed says nothing, and its input says nothing about why.
-    fn explain(&self, error: NamespaceError) -> NamespaceError {
-        match error {
-            NamespaceError::Refused { program: "timeout", message, .. } if message.is_empty() => {
-                let tool = self.arguments.get(2).unwrap_or(&"a tool");
-                let message = format!("{tool} took longer than {LONGEST} s and was ended");
-                NamespaceError::Refused { program: "timeout", message, input: String::new() }
-            }
-            error => error,
-        }
-    }
-}
-
 /// Something to do in a node's namespace.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Job {
     parameters: &'static [(&'static str, &'static str)],
     steps: Vec<Step>,
+    longest: Duration,
 }
 
 impl Job {
@@ -64,8 +53,8 @@ impl Job {
         let begun = Instant::now();
         node.set(self.parameters)?;
         for step in &self.steps {
-            let fed = node.feed(step.program, step.package, &step.arguments, &step.input);
-            fed.map_err(|error| step.explain(error))?;
+            let Step { program, package, arguments, input } = step;
+            node.feed_within(self.longest, program, package, arguments, input)?;
         }
         Ok(begun.elapsed())
     }
@@ -91,17 +80,6 @@ impl Job {
         };
         self.steps.push(Step { program, package, arguments: arguments.to_vec(), input });
     }
-
-    /// The same, none of its tools for longer than [`LONGEST`]: the kernel gives a transaction up when the
-    /// process that asks for it is killed.
-    fn bounded(mut self) -> Self {
-        for step in &mut self.steps {
-            let mut arguments = vec!["--signal=KILL", LONGEST, step.program];
-            arguments.append(&mut step.arguments);
-            *step = Step { program: "timeout", package: "coreutils", arguments, ..step.clone() };
-        }
-        self
-    }
 }
 
 impl Rival {
@@ -111,7 +89,7 @@ impl Rival {
         if !Subject::RIVALS.contains(&subject) {
             return Err(missing("no rules of kube-proxy".to_owned()));
         }
-        let rival = Self { subject };
+        let rival = Self { subject, longest: LONGEST };
         if subject == Subject::Ipvs && !kernel_has_ipvs() {
             return Err(missing(
                 "this kernel has no IPVS (CONFIG_IP_VS, module ip_vs): measured in a guest whose kernel has it"
@@ -129,6 +107,15 @@ impl Rival {
             })
         })?;
         Ok(rival)
+    }
+
+    /// The same, with so much time for each of its tools.
+    pub const fn within(self, longest: Duration) -> Self {
+        Self { longest, ..self }
+    }
+
+    const fn job(self) -> Job {
+        Job { parameters: &[], steps: Vec::new(), longest: self.longest }
     }
 
     /// Who it is.
@@ -154,7 +141,7 @@ impl Rival {
 
     /// All rules of a state into a node that has none, as kube-proxy loads them.
     pub fn load(self, state: &State, node: &str) -> Job {
-        let mut job = Job::default();
+        let mut job = self.job();
         match self.subject {
             Subject::Nftables => job.feed("nft", &["-f", "-"], nftables::rules(state, node)),
             Subject::Ipvs => {
@@ -169,24 +156,25 @@ impl Rival {
                 }
             }
         }
-        job.bounded()
+        job
     }
 
     /// The same rules in the least time: where a lab is made for other measurements.
-    pub fn set_up(self, state: &State, node: &str) -> Job {
+    pub fn set_up(mut self, state: &State, node: &str) -> Job {
+        self.longest = self.longest.max(SET_UP);
         if self.subject != Subject::Nftables {
             return self.load(state, node);
         }
-        let mut job = Job::default();
+        let mut job = self.job();
         for step in nftables::in_steps(state, node, STEP) {
             job.feed("nft", &["-f", "-"], step);
         }
-        job.bounded()
+        job
     }
 
     /// From the rules of one state to those of another, as kube-proxy does it when it knows what has changed.
     pub fn update(self, old: &State, new: &State, node: &str) -> Job {
-        let mut job = Job::default();
+        let mut job = self.job();
         match self.subject {
             Subject::Nftables => job.feed("nft", &["-f", "-"], nftables::update(old, new, node)),
             Subject::Ipvs => {
@@ -206,7 +194,7 @@ impl Rival {
 
     /// What kube-proxy clears away some time after an update.
     pub fn sweep(self, old: &State, new: &State, node: &str) -> Job {
-        let mut job = Job::default();
+        let mut job = self.job();
         match self.subject {
             Subject::Nftables => job.feed("nft", &["-f", "-"], nftables::sweep(old, new, node)),
             Subject::Ipvs => {}
@@ -223,7 +211,7 @@ impl Rival {
     /// Everything once more over what is there. That kube-proxy first reads what is there is not in it, but
     /// for IPVS, where reading is all that is done for the servers.
     pub fn resync(self, state: &State, node: &str) -> Job {
-        let mut job = Job::default();
+        let mut job = self.job();
         match self.subject {
             Subject::Nftables => job.feed("nft", &["-f", "-"], nftables::resync(state, node)),
             Subject::Ipvs => {
@@ -238,12 +226,12 @@ impl Rival {
                 }
             }
         }
-        job.bounded()
+        job
     }
 
     /// Takes everything out.
     pub fn clear(self) -> Job {
-        let mut job = Job::default();
+        let mut job = self.job();
         let empty = "*filter\n:INPUT ACCEPT\n:FORWARD ACCEPT\n:OUTPUT ACCEPT\nCOMMIT\n*nat\n\
             :PREROUTING ACCEPT\n:INPUT ACCEPT\n:OUTPUT ACCEPT\n:POSTROUTING ACCEPT\nCOMMIT\n";
         match self.subject {

@@ -66,6 +66,11 @@ pub trait Experiment {
         usize::MAX
     }
 
+    /// What it gave up while measuring, and why. Asked for before the figures.
+    fn gaps(&self) -> Vec<Missing> {
+        Vec::new()
+    }
+
     /// What was measured in all rounds.
     fn figures(&mut self) -> Vec<Figure>;
 }
@@ -122,6 +127,7 @@ pub fn run(
         let mut step = |number| tell(At { experiment: &name, done: done + number, of });
         let ended = one(experiment.as_mut(), ours, stop, &mut measured, &mut step);
         done += ours;
+        measured.missing.extend(experiment.gaps());
         measured
             .figures
             .extend(experiment.figures().into_iter().filter(|figure| !figure.samples.is_empty()));

@@ -1,13 +1,14 @@
 //! How long it takes from a change of a service until a packet goes where it should by then.
 //!
 //! The measured service has one endpoint, which is exchanged for another. A client sends a datagram about
-//! every tenth of a millisecond all the while, each from a port of its own, so that each is a new
-//! connection. The sample is the time from when the change is begun to when the first of them has come to
-//! the socket of the new endpoint.
+//! every tenth of a millisecond all the while, after a tenth of a second every thousandth of the time that
+//! has gone by, each from a port of its own, so that each is a new connection. The sample is the time from
+//! when the change is begun to when the first of them has come to the socket of the new endpoint.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use twinpath_control::diff::Target;
@@ -22,10 +23,14 @@ use super::result::{Figure, Measure, Unit};
 use super::rival::{Job, Rival};
 use super::subject::Subject;
 
-/// The pause between two datagrams.
+/// The pause between two datagrams, at least.
 const PAUSE: Duration = Duration::from_micros(50);
-/// How long a packet is waited for.
+/// How many pauses the time since the first datagram has: what takes seconds would fill netfilter's table.
+const PARTS: u32 = 1_000;
+/// How long a packet is waited for when nothing more happens.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often whoever waits looks whether it is to go on.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// The measurement, for labs with so many services.
 pub struct Until {
@@ -35,6 +40,7 @@ pub struct Until {
     jobs: BTreeMap<Subject, Jobs>,
     figures: Vec<Figure>,
     round: usize,
+    longest: Duration,
     /// The next port of the client.
     port: u16,
 }
@@ -50,8 +56,8 @@ struct Jobs {
 }
 
 impl Until {
-    /// Nothing measured yet.
-    pub fn new(services: u32) -> Self {
+    /// Nothing measured yet. A rival's tool has so long.
+    pub fn new(services: u32, longest: Duration) -> Self {
         let state = cluster::state(services);
         let alone = |address: Ipv4Addr| {
             let mut state = state.clone();
@@ -69,12 +75,14 @@ impl Until {
             jobs: BTreeMap::new(),
             figures: Vec::new(),
             round: 0,
+            longest,
             port: 1_024,
         }
     }
 
     /// Each lab once, beginning with another one each time. Labs that have no services are passed over, and
-    /// all of them are left as they were.
+    /// all of them are left as they were. A rival that is too slow is told in [`Lab::given_up`] and not asked
+    /// again.
     pub fn round(&mut self, labs: &mut [Lab]) -> Result<(), WorldError> {
         let count = labs.len();
         let first = self.round;
@@ -84,11 +92,18 @@ impl Until {
             if lab.services != self.services {
                 return Err(failed("a lab with another number of services"));
             }
-            if matches!(lab.subject, Subject::Bare | Subject::Forward) {
+            if matches!(lab.subject, Subject::Bare | Subject::Forward) || !lab.given_up.is_empty() {
                 continue;
             }
-            let took = self.once(lab)?;
-            self.push(lab, took);
+            // No port is to meet a connection that was its own before.
+            lab.forget()?;
+            match self.once(lab) {
+                Ok(took) => self.push(lab, took),
+                Err(WorldError::Environment(why)) if lab.is_rival() => {
+                    lab.given_up.push((Measure::UntilFirstPacket, why));
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
@@ -116,6 +131,7 @@ impl Until {
             std::collections::btree_map::Entry::Occupied(jobs) => jobs.into_mut(),
             std::collections::btree_map::Entry::Vacant(place) => {
                 let rival = Rival::new(*subject).map_err(|missing| failed(missing.why))?;
+                let rival = rival.within(self.longest);
                 place.insert(Jobs {
                     before: rival.update(state, first, NODE),
                     change: rival.update(first, second, NODE),
@@ -168,13 +184,11 @@ fn until(
         pod.run(|| UdpSocket::bind(SocketAddrV4::new(address, POD_PORT)))?.map_err(failed)
     };
     let [first, second] = LOCAL;
-    let (old, new) = (open(old, first)?, open(new, second)?);
-    for socket in [&old, &new] {
-        socket.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
-    }
-    let is_done = AtomicBool::new(false);
+    let (old, new) = (open(old, first)?, &open(new, second)?);
+    old.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
+    let is_done = &AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let sender = scope.spawn(|| client.run(|| send(port, &is_done)));
+        let sender = scope.spawn(|| client.run(|| send(port, is_done)));
         let measured = || -> Result<Duration, WorldError> {
             // Packets go, and to the pod that is there before.
             old.recv(&mut [0; 1]).map_err(|error| failed(format!("no packet at all: {error}")))?;
@@ -183,12 +197,21 @@ fn until(
                 return Err(failed("a packet went to the new endpoint before the change"));
             }
             new.set_nonblocking(false).map_err(failed)?;
-            let receiver = scope.spawn(|| new.recv(&mut [0; 1]).map(|_| Instant::now()));
+            new.set_read_timeout(Some(LOOK)).map_err(failed)?;
+            let (arrives, arrived) = mpsc::channel();
+            scope.spawn(move || {
+                while !is_done.load(Ordering::Relaxed) {
+                    if new.recv(&mut [0; 1]).is_ok() {
+                        let _ = arrives.send(Instant::now()); // nobody waits after a failure
+                        return;
+                    }
+                }
+            });
             let begun = Instant::now();
             change()?;
-            let arrived = receiver.join().map_err(|_| failed("the receiver failed"))?;
-            let arrived = arrived.map_err(|error| failed(format!("no packet after it: {error}")));
-            Ok(arrived?.saturating_duration_since(begun))
+            let arrived = arrived.recv_timeout(PATIENCE);
+            let arrived = arrived.map_err(|_| failed("no packet came to the new endpoint"))?;
+            Ok(arrived.saturating_duration_since(begun))
         };
         let took = measured();
         is_done.store(true, Ordering::Relaxed);
@@ -199,12 +222,13 @@ fn until(
 
 /// Sends datagrams to the service, each from the next port.
 fn send(port: &mut u16, is_done: &AtomicBool) {
+    let begun = Instant::now();
     while !is_done.load(Ordering::Relaxed) {
         // What a refused or dropped datagram says to its socket does not matter: others follow.
         if let Ok(socket) = UdpSocket::bind(SocketAddrV4::new(CLIENT, *port)) {
             let _ = socket.send_to(b"?", Port::Local.cluster());
         }
         *port = port.checked_add(1).unwrap_or(1_024);
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(PAUSE.max(begun.elapsed() / PARTS));
     }
 }

@@ -1,6 +1,8 @@
 //! The experiment with changes of the cluster: what it takes to load a node, to change something, to bring
 //! everything up to date, and the memory of it, at a number of services.
 
+use std::time::Duration;
+
 use super::programming::Programming;
 use super::result::{Figure, Measure, Missing};
 use super::run::{Broken, Experiment, Stop};
@@ -28,16 +30,36 @@ pub struct Updates {
     services: u32,
     subjects: Vec<Subject>,
     measures: Vec<Measure>,
+    longest: Duration,
     programming: Option<Programming>,
 }
 
 impl Updates {
-    /// Of twinpath and these rivals; `None` where none of the measures is of changes.
-    pub fn new(services: u32, rivals: &[Subject], measures: &[Measure]) -> Option<Self> {
+    /// Of twinpath and these rivals, whose tools have so long; `None` where none of the measures is of
+    /// changes.
+    pub fn new(
+        services: u32,
+        rivals: &[Subject],
+        measures: &[Measure],
+        longest: Duration,
+    ) -> Option<Self> {
         let measures: Vec<Measure> =
             MEASURES.into_iter().filter(|measure| measures.contains(measure)).collect();
         let subjects = [&[Subject::Twinpath], rivals].concat();
-        (!measures.is_empty()).then_some(Self { services, subjects, measures, programming: None })
+        let programming = None;
+        (!measures.is_empty()).then_some(Self {
+            services,
+            subjects,
+            measures,
+            longest,
+            programming,
+        })
+    }
+
+    fn place(&self, missing: &mut [Missing]) {
+        for gap in missing {
+            gap.what = format!("{} at {}", gap.what, super::view::count(self.services, "service"));
+        }
     }
 
     fn asks(&self, kind: &[Measure]) -> bool {
@@ -51,10 +73,9 @@ impl Experiment for Updates {
     }
 
     fn prepare(&mut self, _: &Stop) -> Result<Vec<Missing>, Broken> {
-        let (programming, mut missing) = Programming::new(self.services, &self.subjects)?;
-        for gap in &mut missing {
-            gap.what = format!("{}, {}", gap.what, self.name());
-        }
+        let (programming, mut missing) =
+            Programming::new(self.services, &self.subjects, self.longest)?;
+        self.place(&mut missing);
         self.programming = Some(programming);
         Ok(missing)
     }
@@ -76,6 +97,12 @@ impl Experiment for Updates {
         if self.services >= MANY { 5 } else { usize::MAX }
     }
 
+    fn gaps(&self) -> Vec<Missing> {
+        let mut missing = self.programming.as_ref().map_or_else(Vec::new, Programming::gaps);
+        self.place(&mut missing);
+        missing
+    }
+
     fn figures(&mut self) -> Vec<Figure> {
         let all = self.programming.take().map_or_else(Vec::new, Programming::into_figures);
         all.into_iter().filter(|figure| self.measures.contains(&figure.measure)).collect()
@@ -85,12 +112,13 @@ impl Experiment for Updates {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::rival::LONGEST;
 
     #[test]
     fn a_round_has_a_sample_of_everyone_and_of_nothing_that_was_not_asked_for() {
-        assert!(Updates::new(1, &[], &[Measure::Established]).is_none());
+        assert!(Updates::new(1, &[], &[Measure::Established], LONGEST).is_none());
         let asked = [Measure::Load, Measure::AddService];
-        let mut updates = Updates::new(2, &[Subject::IptablesLegacy], &asked).unwrap();
+        let mut updates = Updates::new(2, &[Subject::IptablesLegacy], &asked, LONGEST).unwrap();
         match updates.prepare(&Stop::default()) {
             Err(Broken::Lacks(why)) => {
                 return twinpath_kernel::testing::skip("changes of the comparison", &why);
@@ -114,5 +142,30 @@ mod tests {
             .flat_map(|measure| subjects.map(|subject| (measure, subject)));
         assert_eq!(found, expected.collect::<Vec<_>>());
         assert!(figures.iter().all(|figure| figure.samples.len() == 1 && figure.samples[0] > 0.0));
+    }
+
+    #[test]
+    fn a_rival_that_is_too_slow_is_a_gap_and_the_others_go_on() {
+        let asked = [Measure::Load, Measure::AddService];
+        let subjects = [Subject::IptablesLegacy];
+        let mut updates = Updates::new(2, &subjects, &asked, Duration::ZERO).unwrap();
+        match updates.prepare(&Stop::default()) {
+            Ok(missing) if missing.is_empty() => {}
+            _ => {
+                return twinpath_kernel::testing::skip("rivals that are too slow", "no rules here");
+            }
+        }
+        for number in 0..2 {
+            updates.round(number, &Stop::default()).unwrap();
+        }
+        let gaps = updates.gaps();
+        let what: Vec<&str> = gaps.iter().map(|gap| gap.what.as_str()).collect();
+        let expected =
+            ["loading", "changes"].map(|kind| format!("iptables-legacy, {kind} at 2 services"));
+        assert_eq!(what, expected);
+        assert!(gaps[0].why.contains("took longer than 0 s"), "{gaps:?}");
+        let figures = updates.figures();
+        let samples = figures.iter().map(|figure| (figure.subject, figure.samples.len()));
+        assert_eq!(samples.collect::<Vec<_>>(), [(Subject::Twinpath, 2); 2]);
     }
 }

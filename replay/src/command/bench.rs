@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -15,15 +15,16 @@ use twinpath_kernel::object;
 use twinpath_sim::world::WorldError;
 
 use crate::bench::baseline::{self, Comparison};
+use crate::bench::exchange::Exchange;
 use crate::bench::lab::{Hook, Lab};
-use crate::bench::packets::{self, Packets};
+use crate::bench::packets::Packets;
 use crate::bench::result::{Measure, Missing, Results, VERSION};
-use crate::bench::rival::Rival;
+use crate::bench::rival::{self, Rival};
 use crate::bench::run::{self, At, Experiment, Stop};
-use crate::bench::sockets::{self, Sockets};
+use crate::bench::sockets::Sockets;
 use crate::bench::subject::Subject;
-use crate::bench::updates::{self, Updates};
-use crate::bench::{json, machine, page, text};
+use crate::bench::updates::Updates;
+use crate::bench::{json, machine, page, text, view};
 use crate::failure::{Ending, Failure};
 
 const EXAMPLES: &str = "\
@@ -79,6 +80,11 @@ pub struct Arguments {
     /// Rounds, each with a sample of everything [default: 8, or 3 with --quick]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rounds: Option<u32>,
+    /// The longest that a rival's tool may take for an operation: where it takes longer, that is said in the
+    /// place of a figure
+    #[arg(long, value_name = "SECONDS", default_value_t = rival::LONGEST.as_secs(),
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    longest: u64,
     /// A first look: fewer services, paths, rounds and packets
     #[arg(long)]
     quick: bool,
@@ -142,7 +148,7 @@ pub fn run(arguments: &Arguments) -> Result<Ending, Failure> {
     let (rivals, mut missing) = rivals(arguments, &stop)?;
     let measures =
         if arguments.only.is_empty() { Measure::ALL.to_vec() } else { arguments.only.clone() };
-    missing.extend(unmeasured(&arguments.only));
+    missing.extend(beyond(&services(arguments), &rivals));
     let experiments = experiments(arguments, &rivals, &measures);
     let rounds = arguments.rounds.unwrap_or(if arguments.quick { QUICK_ROUNDS } else { ROUNDS });
     let mut progress = Progress::new(arguments);
@@ -223,44 +229,55 @@ fn rivals(arguments: &Arguments, stop: &Stop) -> Result<(Vec<Subject>, Vec<Missi
     Ok((there, missing))
 }
 
-/// All experiments that there are for these measures, small ones first.
-fn experiments(
-    arguments: &Arguments,
-    rivals: &[Subject],
-    measures: &[Measure],
-) -> Vec<Box<dyn Experiment>> {
+/// The most services that rivals are loaded with. Time that grows with their number, or its square, makes
+/// more of them hours.
+const MOST: u32 = 10_000;
+
+/// The numbers of services.
+fn services(arguments: &Arguments) -> Vec<u32> {
     let mut services = arguments.services.clone();
     if services.is_empty() {
         services = if arguments.quick { QUICK_SERVICES.into() } else { SERVICES.into() };
     }
     services.sort_unstable();
     services.dedup();
+    services
+}
+
+/// Rivals that are not loaded, since there are too many services.
+fn beyond(services: &[u32], rivals: &[Subject]) -> Vec<Missing> {
+    let many = services.iter().filter(|services| **services > MOST);
+    let gap = |services: u32, rival: &Subject| Missing {
+        what: format!("{rival} at {}", view::count(services, "service")),
+        why: format!(
+            "rules of more than {} are not loaded: the time for it grows faster than their number",
+            view::count(MOST, "service")
+        ),
+    };
+    many.flat_map(|services| rivals.iter().map(move |rival| gap(*services, rival))).collect()
+}
+
+/// All experiments that there are for these measures, small ones first.
+fn experiments(
+    arguments: &Arguments,
+    rivals: &[Subject],
+    measures: &[Measure],
+) -> Vec<Box<dyn Experiment>> {
+    let longest = Duration::from_secs(arguments.longest);
     let frames = if arguments.quick { QUICK_FRAMES } else { FRAMES };
     let mut experiments: Vec<Box<dyn Experiment>> = Vec::new();
-    for services in services {
+    for services in services(arguments) {
+        let rivals = if services > MOST { &[] } else { rivals };
         let packets = Packets::new(services, rivals, measures, frames, arguments.quick);
         experiments.extend(packets.map(|packets| Box::new(packets) as Box<dyn Experiment>));
-        let updates = Updates::new(services, rivals, measures);
+        let updates = Updates::new(services, rivals, measures, longest);
         experiments.extend(updates.map(|updates| Box::new(updates) as Box<dyn Experiment>));
+        let exchange = Exchange::new(services, rivals, measures, longest);
+        experiments.extend(exchange.map(|exchange| Box::new(exchange) as Box<dyn Experiment>));
         let sockets = Sockets::new(services, rivals, measures, arguments.quick);
         experiments.extend(sockets.map(|sockets| Box::new(sockets) as Box<dyn Experiment>));
     }
     experiments
-}
-
-/// Measures that were asked for and that nothing measures yet.
-fn unmeasured(only: &[Measure]) -> Vec<Missing> {
-    let is_known = |measure: &Measure| {
-        packets::MEASURES.contains(measure)
-            || updates::MEASURES.contains(measure)
-            || sockets::MEASURES.contains(measure)
-    };
-    let unknown = only.iter().filter(|measure| !is_known(measure));
-    let missing = |measure: &Measure| Missing {
-        what: measure.name().to_owned(),
-        why: "this version does not measure it".to_owned(),
-    };
-    unknown.map(missing).collect()
 }
 
 /// What is set by the first Ctrl-C. The second one ends the process at once; the namespaces go with it.
@@ -345,5 +362,28 @@ impl Progress {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::{exchange, packets, sockets, updates};
+
+    #[test]
+    fn every_measure_is_of_one_experiment() {
+        let all =
+            [&packets::MEASURES[..], &updates::MEASURES, &exchange::MEASURES, &sockets::MEASURES];
+        let all = all.concat();
+        for measure in Measure::ALL {
+            assert_eq!(all.iter().filter(|known| **known == measure).count(), 1, "{measure:?}");
+        }
+    }
+
+    #[test]
+    fn rivals_that_are_not_loaded_are_named() {
+        let gaps = beyond(&[1, 10_000, 100_000], &[Subject::IptablesLegacy, Subject::Nftables]);
+        let what: Vec<&str> = gaps.iter().map(|gap| gap.what.as_str()).collect();
+        assert_eq!(what, ["iptables-legacy at 100,000 services", "nftables at 100,000 services"]);
     }
 }

@@ -4,9 +4,11 @@
 //! ends, and its devices with it: nothing is left to clean up, and nothing else can be hit.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns, unshare};
 use twinpath_sim::world::WorldError;
@@ -49,6 +51,14 @@ pub enum NamespaceError {
         /// What it was given.
         input: String,
     },
+    /// A program took too long, and was ended.
+    #[error("`{program}` took longer than {} s and was ended", .longest.as_secs_f64())]
+    TooLong {
+        /// The program.
+        program: &'static str,
+        /// How long it was given.
+        longest: Duration,
+    },
     /// A kernel parameter could not be set.
     #[error("{path} cannot be set to {value}: {error}")]
     Parameter {
@@ -61,7 +71,7 @@ pub enum NamespaceError {
     },
 }
 
-/// What a program refused is a bug; for all else the machine lacks something.
+/// What a program refused is a bug; for all else the machine lacks something, be it speed.
 impl From<NamespaceError> for WorldError {
     fn from(error: NamespaceError) -> Self {
         match error {
@@ -137,25 +147,56 @@ impl Namespace {
         arguments: &[&str],
         input: &str,
     ) -> Result<(), NamespaceError> {
+        self.feed_within(Duration::MAX, program, package, arguments, input)
+    }
+
+    /// The same, and the program is killed when it takes longer than this.
+    pub fn feed_within(
+        &self,
+        longest: Duration,
+        program: &'static str,
+        package: &'static str,
+        arguments: &[&str],
+        input: &str,
+    ) -> Result<(), NamespaceError> {
         let missing = |error| NamespaceError::Missing { program, package, error };
-        let output = self.run(|| {
+        let ended = self.run(|| -> io::Result<_> {
             let mut child = Command::new(program)
                 .args(arguments)
                 .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
+                .stdout(Stdio::null())
                 .stderr(Stdio::piped())
                 .spawn()?;
-            if let Some(mut stdin) = child.stdin.take() {
-                // A program that gives up early says why on its standard error.
-                let _ = stdin.write_all(input.as_bytes());
-            }
-            child.wait_with_output()
+            let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
+            std::thread::scope(|scope| {
+                scope.spawn(move || {
+                    // A program that gives up early says why on its standard error.
+                    stdin.map(|mut stdin| stdin.write_all(input.as_bytes()))
+                });
+                let (end, ended) = mpsc::channel::<()>();
+                let said = scope.spawn(move || {
+                    let mut said = Vec::new();
+                    let read = stderr.map(|mut stderr| stderr.read_to_end(&mut said));
+                    drop(end);
+                    read.transpose().map(|_| said)
+                });
+                // It ends with its program, which holds the other end.
+                let is_late = ended.recv_timeout(longest) == Err(mpsc::RecvTimeoutError::Timeout);
+                if is_late {
+                    child.kill()?;
+                }
+                let said = said.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                Ok((child.wait()?, said?, is_late))
+            })
         })?;
-        let output = output.map_err(missing)?;
-        if output.status.success() {
+        let (status, said, is_late) = ended.map_err(missing)?;
+        if status.success() {
             return Ok(());
         }
-        let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        if is_late {
+            return Err(NamespaceError::TooLong { program, longest });
+        }
+        let message = String::from_utf8_lossy(&said).trim().to_owned();
         Err(NamespaceError::Refused { program, message, input: input.to_owned() })
     }
 }
