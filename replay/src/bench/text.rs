@@ -119,6 +119,8 @@ fn cell(table: &Table<'_>, row: &Row<'_>, place: usize) -> String {
     let Some(cell) = row.cells.get(place).and_then(Option::as_ref) else { return "-".into() };
     let value = shown(table.unit, cell.spread.median);
     match &cell.ratio {
+        // Of one round there is no range.
+        Some(ratio) if ratio.rounds == 1 => format!("{value}  {}", ratio.short()),
         Some(ratio) => format!("{value}  {} ({})", ratio.short(), ratio.range()),
         None => value,
     }
@@ -126,18 +128,11 @@ fn cell(table: &Table<'_>, row: &Row<'_>, place: usize) -> String {
 
 /// The comparisons that twinpath does not win.
 fn nothing(tables: &[Table<'_>]) -> String {
-    let all = view::gains_nothing(tables);
-    if all.is_empty() {
-        return format!(
-            "\nwhere it gains nothing\n  Nowhere among these: every ratio is surely above {}.\n",
-            view::GAIN
-        );
-    }
-    let mut text = String::from("\nwhere it gains nothing\n");
-    for one in all {
-        let line =
-            format!("{}: {} {} ({})", one.what, one.rival, one.ratio.short(), one.ratio.range());
-        text += &wrapped(&line, "  ");
+    let gains = view::gains(tables);
+    let mut text = format!("\nwhere it gains nothing\n{}", wrapped(&gains.words(), "  "));
+    for view::Nothing { what, rival, ratio } in gains.nothing {
+        let (short, range, rounds) = (ratio.short(), ratio.range(), ratio.rounds);
+        text += &wrapped(&format!("{what}: {rival} {short} ({range}) of {rounds} rounds"), "  ");
     }
     text
 }

@@ -1,5 +1,6 @@
 //! Figures in tables: what the reports show, whatever they look like.
 
+use super::lab::Hook;
 use super::quantity::{digits, grouped};
 use super::result::{Figure, Measure, Results, Unit};
 use super::stats::{Ratio, Spread, ratio, spread};
@@ -7,6 +8,8 @@ use super::subject::Subject;
 
 /// Below this factor twinpath gains nothing.
 pub const GAIN: f64 = 1.05;
+/// With fewer rounds than this there are numbers and no verdicts.
+pub const FEW: usize = 3;
 
 /// All figures of a measure.
 #[derive(Debug)]
@@ -117,9 +120,17 @@ fn row<'a>(
             figure.subject == subject && (!placed || figure.hook == hook)
         })
     };
-    let ours = find(Subject::Twinpath);
+    // What is beside ours and at a place where we have nothing is compared with ours at tc, and alone: the
+    // stack's are beside ours.
+    let here_too = find(Subject::Twinpath);
+    let elsewhere = || {
+        let ours = here.iter().filter(|figure| figure.subject == Subject::Twinpath);
+        ours.copied().find(|figure| figure.hook == Hook::Tc.name())
+    };
+    let is_alone = here_too.is_none() && elsewhere().is_some();
+    let ours = here_too.or_else(elsewhere);
     let cells = subjects.iter().map(|subject| {
-        let figure = find(*subject)?;
+        let figure = find(*subject).filter(|_| !is_alone || is_placed(*subject))?;
         let ours = ours.filter(|_| *subject != Subject::Twinpath);
         let ratio =
             ours.and_then(|ours| ratio(figure.unit.is_rate(), &ours.samples, &figure.samples));
@@ -165,6 +176,11 @@ impl Ratio {
     /// Whether twinpath gains nothing here, or not surely.
     pub fn is_no_gain(&self) -> bool {
         self.interval.low <= GAIN
+    }
+
+    /// Whether there are enough rounds for a verdict.
+    pub const fn is_decided(&self) -> bool {
+        self.rounds >= FEW
     }
 
     /// `2.85 times as long with nftables (2.60 to 3.01)`, and for rates `twinpath does 2.85 times what
@@ -222,19 +238,37 @@ fn sentence(table: &Table<'_>) -> Option<String> {
     let most = table.rows.iter().filter(|row| compared(row).next().is_some());
     // The first of the paths, at the most services.
     let row = most.rev().max_by_key(|row| row.services)?;
-    let rivals: Vec<String> =
-        compared(row).map(|(rival, ratio)| ratio.words(table.unit, rival)).collect();
+    let rivals: Vec<(Subject, Ratio)> = compared(row).collect();
+    let rounds = rivals.iter().map(|(_, ratio)| ratio.rounds);
+    let rounds = (rounds.clone().min()?, rounds.max()?);
+    let title = table.measure.title();
+    let capital = format!("{}{}", title.get(..1)?.to_uppercase(), title.get(1..)?);
+    let setting = format!("at {}, of {}", row.setting(), words_of(rounds));
+    let is_decided = rounds.0 >= FEW;
+    let words = |(rival, ratio): &(Subject, Ratio)| match is_decided {
+        true => ratio.words(table.unit, *rival),
+        false => format!("{rival} {}", ratio.short()),
+    };
+    let rivals: Vec<String> = rivals.iter().map(words).collect();
     let (last, others) = rivals.split_last()?;
     let rivals =
         if others.is_empty() { last.clone() } else { format!("{} and {last}", others.join(", ")) };
-    let title = table.measure.title();
-    let title = format!("{}{}", title.get(..1)?.to_uppercase(), title.get(1..)?);
-    let setting = row.setting();
-    Some(if table.unit.is_rate() {
-        format!("{title}: {rivals}, at {setting}. ")
+    Some(if !is_decided {
+        format!("{capital}: {rivals}, {setting}: too few for a verdict. ")
+    } else if table.unit.is_rate() {
+        format!("{capital}: {rivals}, {setting}. ")
     } else {
-        format!("Beside twinpath, {} takes {rivals}, at {setting}. ", table.measure.title())
+        format!("Beside twinpath, {title} takes {rivals}, {setting}. ")
     })
+}
+
+/// `1 round`, `5 to 8 rounds`.
+fn words_of((least, most): (usize, usize)) -> String {
+    match (least, most) {
+        (1, 1) => "1 round".into(),
+        _ if least == most => format!("{most} rounds"),
+        _ => format!("{least} to {most} rounds"),
+    }
 }
 
 /// Where twinpath gains nothing.
@@ -248,35 +282,107 @@ pub struct Nothing {
     pub ratio: Ratio,
 }
 
-/// All comparisons with rivals in which twinpath is not surely better by more than [`GAIN`].
-pub fn gains_nothing(tables: &[Table<'_>]) -> Vec<Nothing> {
-    let mut all = Vec::new();
+/// What comparisons with rivals say of gains.
+#[derive(Debug)]
+pub struct Gains {
+    /// Those with enough rounds in which twinpath is not surely better by more than [`GAIN`].
+    pub nothing: Vec<Nothing>,
+    /// Of how many.
+    pub decided: usize,
+    /// Comparisons with fewer rounds than [`FEW`].
+    pub undecided: usize,
+    /// The least and the most rounds of those that are decided.
+    rounds: (usize, usize),
+}
+
+/// Where twinpath gains nothing, and among how many comparisons.
+pub fn gains(tables: &[Table<'_>]) -> Gains {
+    let mut gains =
+        Gains { nothing: Vec::new(), decided: 0, undecided: 0, rounds: (usize::MAX, 0) };
     for table in tables {
         for row in &table.rows {
-            let what = || format!("{}: {}", table.measure.title(), row.setting());
-            all.extend(
-                compared(row)
-                    .filter(|(_, ratio)| ratio.is_no_gain())
-                    .map(|(rival, ratio)| Nothing { what: what(), rival, ratio }),
-            );
+            for (rival, ratio) in compared(row) {
+                if !ratio.is_decided() {
+                    gains.undecided += 1;
+                    continue;
+                }
+                gains.decided += 1;
+                gains.rounds = (gains.rounds.0.min(ratio.rounds), gains.rounds.1.max(ratio.rounds));
+                if ratio.is_no_gain() {
+                    let what = format!("{}: {}", table.measure.title(), row.setting());
+                    gains.nothing.push(Nothing { what, rival, ratio });
+                }
+            }
         }
     }
-    all
+    gains
+}
+
+impl Gains {
+    /// What comes before the list.
+    pub fn words(&self) -> String {
+        let comparisons = |count: usize| {
+            let s = if count == 1 { "" } else { "s" };
+            format!("{} comparison{s}", grouped(count as f64))
+        };
+        let all = format!("{} of {}", comparisons(self.decided), words_of(self.rounds));
+        let percent = (GAIN - 1.0) * 100.0;
+        let fewer = format!("fewer than {FEW} rounds");
+        match (self.decided, self.undecided) {
+            (0, 0) => "Nothing was compared.".to_owned(),
+            (0, open) => format!("No verdict: {} of {fewer} and no others.", comparisons(open)),
+            (_, open) => {
+                let mut words = match self.nothing.len() {
+                    0 => format!("Nowhere among {all}: every ratio is surely above {GAIN}."),
+                    some => format!(
+                        "{some} of {all}: twinpath is not surely better by more than {percent:.0} %; \
+                         below 1 the other one is better."
+                    ),
+                };
+                if open > 0 {
+                    words += &format!(" No verdict on {open} more, of {fewer}.");
+                }
+                words
+            }
+        }
+    }
 }
 
 /// How it was measured, a line each.
-pub fn method(results: &Results) -> [String; 3] {
+pub fn method(results: &Results) -> Vec<String> {
     let rounds = results.figures.iter().map(|figure| figure.samples.len());
-    let (least, most) = (rounds.clone().min().unwrap_or(0), rounds.max().unwrap_or(0));
-    let rounds = if least == most { most.to_string() } else { format!("{least} to {most}") };
-    [
+    let rounds = words_of((rounds.clone().min().unwrap_or(0), rounds.max().unwrap_or(0)));
+    let has = |is: &dyn Fn(&Figure) -> bool| results.figures.iter().any(is);
+    let of = |measures: &[Measure]| has(&|figure| measures.contains(&figure.measure));
+    let mut lines = vec![
         format!(
-            "Every figure is the median of {rounds} rounds; each round takes all subjects in turn, in another order, through the same packets and the same sink."
+            "Every figure is the median of {rounds}; each round takes all subjects in turn, in another order, through the same packets and the same sink."
         ),
         format!(
             "A ratio is the median of the rounds' ratios; above 1 twinpath is better. Its range is of resampled rounds and holds it 19 times of 20; of fewer than {} rounds it is from the least to the greatest, which is less sure (3 rounds: 3 times of 4; 1 round: nothing).",
             super::stats::ENOUGH
         ),
-        "All of it ran on one machine over veth devices in network namespaces: what a network card adds or takes off is in none of the figures.".into(),
-    ]
+        "All of it ran on one machine over veth devices in network namespaces: what a network card adds or takes off is in none of the figures.".to_owned(),
+    ];
+    if has(&|figure| Subject::RIVALS.contains(&figure.subject)) {
+        lines.push(
+            "Where there are rules, netfilter leaves checksums alone (nf_conntrack_checksum=0), as behind a network card that has verified them: in the rules' favour.".into(),
+        );
+    }
+    if of(&super::sockets::MEASURES) {
+        lines.push(
+            "With real sockets, one thread on one processor has both ends, and a value is the median of a round's calls: the work of both stacks and of the way between them, without the time in which somebody is woken up. No port of a client is used twice.".into(),
+        );
+    }
+    if has(&|figure| figure.hook == "socket") {
+        lines.push(
+            "The hook socket is bare programs at connect and sendmsg, which rewrite the address before there is a packet, and then plain forwarding; its ratios are to twinpath at tc.".into(),
+        );
+    }
+    if of(&super::updates::MEASURES) || of(&super::exchange::MEASURES) {
+        lines.push(
+            "The time of rules is that of kube-proxy's tools and of the kernel, with texts made beforehand, which kube-proxy has to make as well: in the rules' favour. twinpath's begins with the changed state of the cluster and has all the planning in it.".into(),
+        );
+    }
+    lines
 }

@@ -168,20 +168,20 @@ fn quantiles(tables: &[&Table<'_>]) -> String {
 }
 
 fn nothing(tables: &[Table<'_>]) -> String {
-    let all = view::gains_nothing(tables);
-    if all.is_empty() {
-        let text = "<p>Nowhere among these figures: every ratio is surely above";
-        return format!("{text} {}.</p>\n", view::GAIN);
-    }
-    let rows: Vec<Vec<String>> = all
+    let gains = view::gains(tables);
+    let words = format!("<p>{}</p>\n", escape(&gains.words()));
+    let rows: Vec<Vec<String>> = gains
+        .nothing
         .into_iter()
-        .map(|one| vec![one.what, one.rival.to_string(), one.ratio.short(), one.ratio.range()])
+        .map(|view::Nothing { what, rival, ratio }| {
+            let rounds = ratio.rounds.to_string();
+            vec![what, rival.to_string(), ratio.short(), ratio.range(), rounds]
+        })
         .collect();
-    let words = format!(
-        "<p>Here twinpath is not surely better by more than {:.0} %. Below 1 the other one is better.</p>\n",
-        (view::GAIN - 1.0) * 100.0
-    );
-    words + &html::table(&["What", "Beside", "Ratio", "Range"], 2, &rows)
+    if rows.is_empty() {
+        return words;
+    }
+    words + &html::table(&["What", "Beside", "Ratio", "Range", "Rounds"], 2, &rows)
 }
 
 fn missing(results: &Results) -> String {

@@ -40,10 +40,42 @@ fn whoever_is_better_than_twinpath_is_named() {
         "{text}"
     );
     let (_, nothing) = text.split_once("where it gains nothing\n").unwrap();
-    assert!(
-        nothing.starts_with("  a TCP connect: clusterip-local, 1 service: ipvs 0.50x (0."),
-        "{text}"
-    );
+    let line = "\n  a TCP connect: clusterip-local, 1 service: ipvs 0.50x (0.";
+    assert!(nothing.starts_with("  1 of 1 comparison of 10 rounds: ") && nothing.contains(line));
+}
+
+#[test]
+fn of_two_rounds_there_are_numbers_and_no_verdict() {
+    let mut few = results();
+    few.figures.retain(|figure| figure.measure == Measure::Established);
+    few.figures.iter_mut().for_each(|figure| figure.samples.truncate(2));
+    let text = report(&few, None).replace('\n', " ").replace("   ", " ");
+    let begin = "A packet of an established connection: iptables-legacy 2.91x and";
+    assert!(text.starts_with(begin) && text.contains("of 2 rounds: too few for a"), "{text}");
+    let (_, nothing) = text.split_once("where it gains nothing").unwrap();
+    assert!(nothing.starts_with(" No verdict: 18 comparisons of fewer than 3 rounds"), "{text}");
+    assert!(!text.contains("surely") && !text.contains("times as long"), "{text}");
+}
+
+#[test]
+fn what_is_at_sockets_is_compared_with_ours_at_tc_and_nobody_else_is_there() {
+    let connect = |hook, subject, value| {
+        let what = (Measure::Connect, "clusterip-local", hook);
+        figure(what, subject, (1, 0), Unit::Nanoseconds, value)
+    };
+    let mut results = results();
+    results.figures = vec![
+        connect("tc", Subject::Twinpath, 20.0),
+        connect("socket", Subject::Bare, 10.0),
+        connect("tc", Subject::Nftables, 40.0),
+    ];
+    let text = report(&results, None);
+    let row = text.lines().find(|line| line.contains(" socket ")).unwrap();
+    let cells: Vec<&str> = row.split("  ").filter(|cell| !cell.is_empty()).map(str::trim).collect();
+    assert_eq!(cells[..5], ["clusterip-local", "socket", "1", "-", "10.0 ns"], "{row}");
+    assert!(cells[5].starts_with("0.50x (") && cells[6] == "-", "{row}");
+    assert!(text.contains("its ratios are to twinpath at tc"), "{text}");
+    assert!(text.contains("  0 of ") || text.contains("Nowhere among 1 comparison of"), "{text}");
 }
 
 #[test]
