@@ -96,7 +96,7 @@ fn without_privileges_or_programs_it_says_what_is_lacking() {
 }
 
 const SMALL: [&str; 8] =
-    ["--only", "established", "--services", "1", "--rounds", "2", "--quick", "--quiet"];
+    ["--only", "add-service", "--services", "1", "--rounds", "2", "--quick", "--quiet"];
 
 #[test]
 fn a_small_run_ends_well_and_a_signal_ends_one_with_what_was_measured() {
@@ -119,7 +119,7 @@ fn a_small_run_ends_well_and_a_signal_ends_one_with_what_was_measured() {
     let page = std::fs::read_to_string(&page).unwrap();
     assert!(page.starts_with("<!DOCTYPE html>") && page.contains("iptables-legacy"));
 
-    let long = ["--only", "load,add-service", "--services", "1", "--rounds", "10000", "-v"];
+    let long = ["--only", "add-service", "--services", "1", "--rounds", "10000", "-v"];
     let kept = ["--baseline", &kept];
     let mut child = command(&[&long[..], &against, &kept].concat())
         .stdout(Stdio::piped())
