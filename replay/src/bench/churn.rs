@@ -49,10 +49,10 @@ impl Changes {
 
     /// The cluster of a lab as it is, and with one more service.
     fn states(services: u32) -> [State; 2] {
-        let before = cluster::state(services);
-        let mut after = before.clone();
-        after.services.extend([cluster::other(services)]);
-        [before, after]
+        let mut objects = cluster::objects(services);
+        let before = State::new(&objects).0;
+        objects.merge(cluster::other(services));
+        [before, State::new(&objects).0]
     }
 
     /// Works the changes of a lab out, and takes from it what they are made to. [`Self::end`] must follow.

@@ -2,12 +2,15 @@
 //! one that packets are sent to.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
 
-use twinpath_control::model::{
-    Endpoint, ForwardingMode, Frontend, FrontendKind, Node, Pod, PortName, Protocol, Range,
-    ServiceKind, ServicePort, State, Target,
+use twinpath_control::model::{FORWARDING_ANNOTATION, State};
+use twinpath_control::objects::{
+    self, EndpointPort, EndpointSlice, Metadata, NodeAddress, NodeSpec, NodeStatus, NumberOrName,
+    ObjectName, PodIp, PodSpec, PodStatus, Service, ServiceCidr, ServiceCidrSpec, ServiceSpec,
+    SliceEndpoint,
 };
-use twinpath_control::objects::ObjectName;
+use twinpath_control::read::{Found, Object, Objects};
 
 /// The node that is measured, by name.
 pub const NODE: &str = "node";
@@ -29,6 +32,8 @@ pub const LOCAL: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 244, 1, 11), Ipv4Addr::new(1
 pub const REMOTE: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 244, 2, 11), Ipv4Addr::new(10, 244, 2, 12)];
 /// The address of the measured service.
 pub const SERVICE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 111, 0, 1);
+/// That of the service with DSR.
+const DIRECT_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 111, 0, 2);
 /// The port on which pods serve, TCP and UDP.
 pub const POD_PORT: u16 = 8_080;
 
@@ -59,9 +64,13 @@ impl Port {
         }
     }
 
-    /// At the service's address.
+    /// At its service's address.
     pub const fn cluster(self) -> SocketAddrV4 {
-        SocketAddrV4::new(SERVICE_ADDRESS, 80 + self as u16)
+        let address = match self {
+            Self::Local | Self::Remote => SERVICE_ADDRESS,
+            Self::Direct => DIRECT_ADDRESS,
+        };
+        SocketAddrV4::new(address, 80 + self as u16)
     }
 
     /// At the node's.
@@ -78,16 +87,22 @@ impl Port {
     }
 }
 
-/// The cluster with so many services (1 to 1,000,000), the measured one among them and the last by name.
-pub fn state(services: u32) -> State {
-    let mut state = State::default();
-    let range = |(address, length): (Ipv4Addr, u8)| Range { address: address.into(), length };
+/// The cluster's objects with so many services (1 to 1,000,000), the measured one among them and the last
+/// by name, but for that one's port with DSR, which is a service of its own.
+pub fn objects(services: u32) -> Objects {
+    let mut objects = Objects::default();
     for (name, address, ranges) in [
-        (NODE, NODE_ADDRESS, vec![range((Ipv4Addr::new(10, 244, 1, 0), 24))]),
-        (FAR, FAR_ADDRESS, FAR_RANGES.map(range).to_vec()),
+        (NODE, NODE_ADDRESS, vec!["10.244.1.0/24".to_owned()]),
+        (FAR, FAR_ADDRESS, FAR_RANGES.map(|(first, length)| format!("{first}/{length}")).to_vec()),
     ] {
-        let node = Node { addresses: vec![address.into()], pod_ranges: ranges, ..Node::default() };
-        state.nodes.insert(name.to_owned(), node);
+        let address =
+            NodeAddress { r#type: Some("InternalIP".into()), address: Some(address.to_string()) };
+        let node = objects::Node {
+            spec: NodeSpec { pod_cidrs: ranges, ..NodeSpec::default() },
+            status: NodeStatus { addresses: vec![address] },
+            ..objects::Node::default()
+        };
+        put(&mut objects.nodes, ObjectName::new("", name), node);
     }
     let pods = [
         ("client", CLIENT, NODE),
@@ -97,89 +112,181 @@ pub fn state(services: u32) -> State {
         ("remote-2", REMOTE[1], FAR),
     ];
     for (name, address, node) in pods {
-        let name = ObjectName::new("bench", name);
-        let pod = Pod {
-            name: name.clone(),
-            addresses: vec![address.into()],
-            node: node.to_owned(),
-            host_network: false,
+        let pod = objects::Pod {
+            spec: PodSpec { node_name: Some(node.to_owned()), ..PodSpec::default() },
+            status: PodStatus {
+                pod_ips: vec![PodIp { ip: Some(address.to_string()) }],
+                ..PodStatus::default()
+            },
+            ..objects::Pod::default()
         };
-        state.pods.insert(name, pod);
+        put(&mut objects.pods, ObjectName::new("bench", name), pod);
     }
-    state.service_ranges.insert(range((Ipv4Addr::new(10, 96, 0, 0), 12)));
-    state.services.extend((1..services).map(other));
-    for port in Port::ALL {
-        for protocol in [Protocol::Tcp, Protocol::Udp] {
-            state.services.insert(port_name("tested", port.name(), protocol), measured(port));
-        }
+    let range = ServiceCidr {
+        spec: ServiceCidrSpec { cidrs: vec!["10.96.0.0/12".to_owned()] },
+        ..ServiceCidr::default()
+    };
+    put(&mut objects.service_cidrs, ObjectName::new("", "kubernetes"), range);
+    for number in 1..services.saturating_sub(1) {
+        objects.merge(other(number));
     }
-    state
+    measured(&mut objects);
+    objects
+}
+
+/// What [`objects`] say.
+pub fn state(services: u32) -> State {
+    State::new(&objects(services)).0
 }
 
 /// A service (1 to 1,000,000) that no packets are sent to: TCP, two endpoints on the other node. Those
-/// with numbers beyond [`state`]'s are not in it, and can be added.
-pub fn other(number: u32) -> (PortName, ServicePort) {
-    let address = |first: [u8; 4], number| Ipv4Addr::from_bits(u32::from_be_bytes(first) + number);
-    let endpoints = [0, 1].map(|place| address([10, 128, 0, 0], 2 * number + place));
-    let name = port_name(&format!("s{number:07}"), "", Protocol::Tcp);
-    (name, port(address([10, 96, 0, 0], number), 80, None, endpoints, FAR))
+/// with numbers beyond that of services, less two, are not in [`objects`], and can be added.
+pub fn other(number: u32) -> Objects {
+    let after = |first: Ipv4Addr, number| Ipv4Addr::from_bits(first.to_bits() + number);
+    let address = after(Ipv4Addr::new(10, 96, 0, 0), number);
+    let endpoints = [0, 1].map(|place| after(Ipv4Addr::new(10, 128, 0, 0), 2 * number + place));
+    let mut objects = Objects::default();
+    let name = ObjectName::new("bench", &format!("s{number:07}"));
+    put_slice(&mut objects, &name, None, &endpoints, FAR);
+    put(&mut objects.services, name, service(address, vec![service_port(80, None, None, "TCP")]));
+    objects
 }
 
-fn measured(which: Port) -> ServicePort {
-    let node = if which == Port::Local { NODE } else { FAR };
-    let number = which.cluster().port();
-    let mut port =
-        port(SERVICE_ADDRESS, number, Some(which.node().port()), which.served_by(), node);
-    port.forwarding = (which == Port::Direct).then_some(ForwardingMode::Dsr);
-    port
+/// One slice of the [`objects`] of so many services as it is, and with another endpoint, of no other
+/// service, in the place of the first.
+pub fn moved(services: u32) -> [Objects; 2] {
+    let mut before = objects(services.min(3));
+    let name = if services > 2 {
+        before.merge(other(services - 2));
+        format!("s{:07}", services - 2)
+    } else {
+        "tested-direct-direct".to_owned()
+    };
+    let mut slices = before.slices;
+    slices.retain(|slice, _| slice.name == name);
+    let before = Objects { slices, ..Objects::default() };
+    let mut after = before.clone();
+    let endpoints = after.slices.values_mut().flat_map(|slice| slice.value.endpoints.first_mut());
+    for endpoint in endpoints {
+        endpoint.addresses = vec!["10.159.255.254".to_owned()];
+    }
+    [before, after]
 }
 
-fn port_name(service: &str, port: &str, protocol: Protocol) -> PortName {
-    let service = ObjectName::new("bench", service);
-    // Two protocols may have one number, but no two ports of a service one name.
-    let is_second = matches!(protocol, Protocol::Udp);
-    PortName { service, port: format!("{port}{}", if is_second { "-udp" } else { "" }), protocol }
+/// The slice of [`Port::Local`] with these endpoints, in the place of the one in [`objects`].
+pub fn local_served_by(endpoints: &[Ipv4Addr]) -> Objects {
+    let mut objects = Objects::default();
+    let name = ObjectName::new("bench", "tested");
+    put_slice(&mut objects, &name, Some(Port::Local), endpoints, NODE);
+    objects
 }
 
-fn port(
-    address: Ipv4Addr,
+/// The services that packets are sent to.
+fn measured(objects: &mut Objects) {
+    for (name, address, ports) in [
+        ("tested", SERVICE_ADDRESS, &[Port::Local, Port::Remote][..]),
+        ("tested-direct", DIRECT_ADDRESS, &[Port::Direct]),
+    ] {
+        let name = ObjectName::new("bench", name);
+        let mut all = Vec::new();
+        for port in ports {
+            for protocol in ["TCP", "UDP"] {
+                let number = port.cluster().port();
+                all.push(service_port(number, Some(port.node().port()), Some(*port), protocol));
+            }
+            let node = if *port == Port::Local { NODE } else { FAR };
+            put_slice(objects, &name, Some(*port), &port.served_by(), node);
+        }
+        let mut service = service(address, all);
+        service.spec.r#type = Some("NodePort".to_owned());
+        if ports.contains(&Port::Direct) {
+            let mode = (FORWARDING_ANNOTATION.to_owned(), "dsr".to_owned());
+            service.metadata.annotations.extend([mode]);
+        }
+        put(&mut objects.services, name, service);
+    }
+}
+
+fn service(address: Ipv4Addr, ports: Vec<objects::ServicePort>) -> Service {
+    let spec =
+        ServiceSpec { cluster_ip: Some(address.to_string()), ports, ..ServiceSpec::default() };
+    Service { spec, ..Service::default() }
+}
+
+fn service_port(
     number: u16,
     node_port: Option<u16>,
-    endpoints: [Ipv4Addr; 2],
-    node: &str,
-) -> ServicePort {
-    let cluster = Frontend { kind: FrontendKind::ClusterIp, address: address.into(), port: number };
-    let nodes = node_port.map(|port| Frontend {
-        kind: FrontendKind::NodePort,
-        address: Ipv4Addr::UNSPECIFIED.into(),
-        port,
-    });
-    let endpoints = endpoints.map(|address| Endpoint {
-        node: Some(node.to_owned()),
-        ..Endpoint::new(address.into(), POD_PORT)
-    });
-    ServicePort {
-        kind: if nodes.is_some() { ServiceKind::NodePort } else { ServiceKind::ClusterIp },
-        port: number,
-        target: Target::Number(POD_PORT),
-        node_port,
-        frontends: [cluster].into_iter().chain(nodes).collect(),
-        endpoints: endpoints.to_vec(),
-        ..ServicePort::default()
+    which: Option<Port>,
+    protocol: &str,
+) -> objects::ServicePort {
+    objects::ServicePort {
+        name: which.map(|which| port_name(which, protocol)),
+        protocol: Some(protocol.to_owned()),
+        port: Some(number.into()),
+        target_port: Some(NumberOrName::Number(POD_PORT.into())),
+        node_port: node_port.map(Into::into),
     }
+}
+
+/// Two protocols may have one number, but no two ports of a service one name.
+fn port_name(which: Port, protocol: &str) -> String {
+    format!("{}{}", which.name(), if protocol == "UDP" { "-udp" } else { "" })
+}
+
+/// A slice for both protocols of a measured port, or for the TCP port of another service.
+fn put_slice(
+    objects: &mut Objects,
+    service: &ObjectName,
+    which: Option<Port>,
+    endpoints: &[Ipv4Addr],
+    node: &str,
+) {
+    let protocols: &[&str] = if which.is_some() { &["TCP", "UDP"] } else { &["TCP"] };
+    let ports = protocols.iter().map(|protocol| EndpointPort {
+        name: which.map(|which| port_name(which, protocol)),
+        protocol: Some((*protocol).to_owned()),
+        port: Some(POD_PORT.into()),
+    });
+    let endpoints = endpoints.iter().map(|address| SliceEndpoint {
+        addresses: vec![address.to_string()],
+        node_name: Some(node.to_owned()),
+        ..SliceEndpoint::default()
+    });
+    let label = ("kubernetes.io/service-name".to_owned(), service.name.clone());
+    let slice = EndpointSlice {
+        metadata: Metadata { labels: [label].into(), ..Metadata::default() },
+        address_type: Some("IPv4".to_owned()),
+        endpoints: endpoints.collect(),
+        ports: ports.collect(),
+    };
+    let name = match which {
+        Some(which) => format!("{}-{}", service.name, which.name()),
+        None => service.name.clone(),
+    };
+    put(&mut objects.slices, ObjectName::new(&service.namespace, &name), slice);
+}
+
+fn put<T>(found: &mut Found<T>, name: ObjectName, value: T) {
+    found.insert(name, Object { file: Arc::from("bench"), value });
 }
 
 #[cfg(test)]
 mod tests {
+    use twinpath_control::model::ForwardingMode;
+
     use super::*;
 
     #[test]
-    fn the_measured_service_is_the_last_of_many() {
-        let state = state(1_000);
+    fn the_measured_services_are_the_last_of_many() {
+        let (state, problems) = State::new(&objects(1_000));
+        assert_eq!(problems, []);
         let services: std::collections::BTreeSet<_> =
             state.services.keys().map(|name| &name.service).collect();
         assert_eq!(services.len(), 1_000);
-        assert_eq!(services.last().map(|name| name.name.as_str()), Some("tested"));
+        assert_eq!(services.last().map(|name| name.name.as_str()), Some("tested-direct"));
+        let direct =
+            state.services.values().filter(|port| port.forwarding == Some(ForwardingMode::Dsr));
+        assert_eq!(direct.count(), 2);
         let mut frontends = std::collections::BTreeSet::new();
         for (name, port) in &state.services {
             assert_eq!(port.endpoints.len(), 2, "{name}");

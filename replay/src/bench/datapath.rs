@@ -85,7 +85,7 @@ impl Twinpath {
         node: &Namespace,
     ) -> Result<Self, WorldError> {
         let begin = std::time::Instant::now();
-        let mut plan = Plan::new(Options { mark: MARK, ..Options::default() });
+        let mut plan = Plan::new(options());
         let writes = plan.writes(state, NODE, topology);
         let planned = begin.elapsed();
         let limits = limits(&writes);
@@ -123,6 +123,11 @@ impl Twinpath {
     pub fn run_time(&self) -> Result<u64, LiveError> {
         Program::ALL.into_iter().map(|hook| run_time(&self.programs, hook.program())).sum()
     }
+}
+
+/// What the state of the cluster does not say.
+pub(super) fn options() -> Options {
+    Options { mark: MARK, ..Options::default() }
 }
 
 /// Sizes with room for as much again as is written, and for as many connections as by default.

@@ -2,14 +2,17 @@
 //! brought up to date once more, and the memory of it all.
 //!
 //! A sample is one operation. Rules: the time of kube-proxy's tools with texts that were made before, so
-//! without what kube-proxy itself takes to make them. twinpath: from the changed state of the cluster to the
-//! last write of a map, with all the planning. Neither counts how changes come from the API server.
+//! without what kube-proxy itself takes to make them. twinpath: with all the planning, to the last write of
+//! a map; a load from the state of the cluster, as the texts are made from it, a change and a resync from
+//! the objects. Neither counts how changes come from the API server.
 
 use std::time::{Duration, Instant};
 
 use twinpath_control::diff::{Target, Write};
-use twinpath_control::model::{Endpoint, State};
-use twinpath_control::tables::Options;
+use twinpath_control::keeper::{Change, Keeper};
+use twinpath_control::model::State;
+use twinpath_control::read::Objects;
+use twinpath_control::tables::{Desired, Options};
 use twinpath_kernel::load::{self, LoadError};
 use twinpath_kernel::memory::{MapMemory, maps};
 use twinpath_kernel::tables::KernelTables;
@@ -34,6 +37,10 @@ pub struct Programming {
     services: u32,
     /// The cluster, the same with a service more, and with another endpoint in the place of one.
     states: [State; 3],
+    /// The objects of the cluster.
+    objects: Objects,
+    /// What is changed: there, and back.
+    changes: [(Measure, [Vec<Change>; 2]); 2],
     sides: Vec<Side>,
     figures: Vec<Figure>,
     round: usize,
@@ -78,7 +85,7 @@ struct Rules {
 /// Our tables, without programs: they change nothing about the cost of writing.
 struct Ours {
     tables: KernelTables,
-    plan: Plan,
+    keeper: Keeper,
     topology: Topology,
     limits: Limits,
 }
@@ -91,23 +98,25 @@ impl Programming {
         subjects: &[Subject],
         longest: Duration,
     ) -> Result<(Self, Vec<Missing>), WorldError> {
-        let state = cluster::state(services);
-        let mut more = state.clone();
-        more.services.extend([cluster::other(services + 1)]);
-        let mut moved = state.clone();
-        let other = cluster::other(services.saturating_sub(1).max(1)).0;
-        let port = match moved.services.contains_key(&other) {
-            true => moved.services.get_mut(&other),
-            false => moved.services.values_mut().next_back(),
+        let objects = cluster::objects(services);
+        let added = cluster::other(services + 1);
+        let [before, after] = cluster::moved(services);
+        let with = |other: &Objects| {
+            let mut objects = objects.clone();
+            objects.merge(other.clone());
+            State::new(&objects).0
         };
-        if let Some(first) = port.and_then(|port| port.endpoints.first_mut()) {
-            // Of no other service.
-            let address = [10, 159, 255, 254].into();
-            *first = Endpoint { address, ..first.clone() };
-        }
+        let states = [State::new(&objects).0, with(&added), with(&after)];
+        let gone = Change::none(&added);
+        let changes = [
+            (Measure::AddService, [Change::all(added), gone]),
+            (Measure::ChangeEndpoint, [after, before].map(Change::all)),
+        ];
         let mut all = Self {
             services,
-            states: [state, more, moved],
+            states,
+            objects,
+            changes,
             sides: Vec::new(),
             figures: Vec::new(),
             round: 0,
@@ -171,11 +180,11 @@ impl Programming {
         let options = load::Options { limits, ..load::Options::default() };
         drop(load::load(&options).map_err(|error| error.to_string())?);
         self.preparation = Some(Preparation { maps, maps_and_programs: begun.elapsed() });
-        let (tables, _) = open(limits).map_err(|error| error.to_string())?;
-        let plan = Plan::new(Options::default());
-        let mut ours = Ours { tables, plan, topology, limits };
-        ours.apply(self.state()).map_err(|error| error.to_string())?;
-        Ok(ours)
+        let (mut tables, _) = open(limits).map_err(|error| error.to_string())?;
+        let mut keeper = Keeper::new(NODE, Options::default());
+        let loaded = keeper.load(self.objects.clone(), &topology, &mut tables);
+        loaded.map_err(|error| error.to_string())?;
+        Ok(Ours { tables, keeper, topology, limits })
     }
 
     /// All services into a node that has none, and the memory that they take. Of rules: see [`memory`]; of
@@ -206,11 +215,11 @@ impl Programming {
                     (samples, subject)
                 }
                 Some(Side::Ours(ours)) => {
-                    let (tables, maps) = open(ours.limits).map_err(failed)?;
-                    let (plan, topology) = (Plan::new(Options::default()), ours.topology.clone());
-                    let mut fresh = Ours { tables, plan, topology, limits: ours.limits };
+                    let (mut tables, maps) = open(ours.limits).map_err(failed)?;
+                    let mut plan = Plan::new(Options::default());
                     let begun = Instant::now();
-                    let writes = fresh.apply(self.state())?;
+                    let writes = plan.writes(self.state(), NODE, &ours.topology);
+                    tables.write_all(&writes).map_err(|failure| failed(failure.error))?;
                     let took = begun.elapsed();
                     let bytes = bytes(&maps, &writes) / services;
                     let bytes = (Measure::MemoryPerService, Unit::Bytes, bytes);
@@ -227,7 +236,6 @@ impl Programming {
     /// One service added, and one endpoint of one service changed. In between all is as before.
     pub fn changes(&mut self) -> Result<(), WorldError> {
         for index in self.turns(Kind::Change) {
-            let [state, more, moved] = &self.states;
             let (subject, samples) = match self.sides.get_mut(index) {
                 None => continue,
                 Some(Side::Rules(rules)) => {
@@ -239,13 +247,9 @@ impl Programming {
                 }
                 Some(Side::Ours(ours)) => {
                     let mut samples = Vec::new();
-                    for (measure, new) in
-                        [(Measure::AddService, more), (Measure::ChangeEndpoint, moved)]
-                    {
-                        let begun = Instant::now();
-                        ours.apply(new)?;
-                        samples.push(time(measure, begun.elapsed()));
-                        ours.apply(state)?;
+                    for (measure, [there, back]) in &self.changes {
+                        samples.push(time(*measure, ours.change(there)?));
+                        ours.change(back)?;
                     }
                     (Subject::Twinpath, samples)
                 }
@@ -258,7 +262,6 @@ impl Programming {
     /// Everything once more over what is there. twinpath plans all anew and writes every entry again.
     pub fn resyncs(&mut self) -> Result<(), WorldError> {
         for index in self.turns(Kind::Resync) {
-            let [state, ..] = &self.states;
             let (subject, took) = match self.sides.get_mut(index) {
                 None => continue,
                 Some(Side::Rules(rules)) => {
@@ -269,9 +272,9 @@ impl Programming {
                     }
                 }
                 Some(Side::Ours(ours)) => {
+                    let Ours { tables, keeper, topology, .. } = &mut **ours;
                     let begun = Instant::now();
-                    ours.plan = Plan::new(Options::default());
-                    ours.apply(state)?;
+                    keeper.resync(Desired::default(), topology, tables).map_err(failed)?;
                     (Subject::Twinpath, begun.elapsed())
                 }
             };
@@ -385,14 +388,12 @@ fn time(measure: Measure, took: Duration) -> Sample {
 }
 
 impl Ours {
-    /// Brings the maps from what was applied last to this state: the whole plan and its difference from the
-    /// one before. What knows the objects that have changed takes its place here.
-    fn apply(&mut self, state: &State) -> Result<Vec<Write>, WorldError> {
-        let writes = self.plan.writes(state, NODE, &self.topology);
-        for write in &writes {
-            self.tables.write(write).map_err(failed)?;
-        }
-        Ok(writes)
+    /// Brings the maps to what the objects say after these changes; how long it took.
+    fn change(&mut self, changes: &[Change]) -> Result<Duration, WorldError> {
+        let changes = changes.to_vec();
+        let begun = Instant::now();
+        self.keeper.change(changes, &self.topology, &mut self.tables).map_err(failed)?;
+        Ok(begun.elapsed())
     }
 }
 

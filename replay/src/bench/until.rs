@@ -6,18 +6,20 @@
 //! when the change is begun to when the first of them has come to the socket of the new endpoint.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::collections::btree_map::Entry;
+use std::net::{SocketAddrV4, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use twinpath_control::diff::Target;
-use twinpath_control::model::{Protocol, State};
+use twinpath_control::keeper::{Change, Keeper};
+use twinpath_control::model::State;
+use twinpath_control::read::Objects;
 use twinpath_kernel::veth::netns::Namespace;
 use twinpath_sim::world::WorldError;
 
 use super::cluster::{self, CLIENT, LOCAL, NODE, POD_PORT, Port};
-use super::datapath::Datapath;
+use super::datapath::{Datapath, options};
 use super::lab::{Lab, failed};
 use super::result::{Figure, Measure, Unit};
 use super::rival::{Job, Rival};
@@ -35,8 +37,13 @@ const LOOK: Duration = Duration::from_millis(50);
 /// The measurement, for labs with so many services.
 pub struct Until {
     services: u32,
+    objects: Objects,
     /// As labs have it, and with the first or the second endpoint of the service alone.
     states: [State; 3],
+    /// The slice that makes the difference.
+    slices: [Vec<Change>; 3],
+    /// Of our labs, by the names of their hooks.
+    keepers: BTreeMap<&'static str, Keeper>,
     jobs: BTreeMap<Subject, Jobs>,
     figures: Vec<Figure>,
     round: usize,
@@ -58,20 +65,20 @@ struct Jobs {
 impl Until {
     /// Nothing measured yet. A rival's tool has so long.
     pub fn new(services: u32, longest: Duration) -> Self {
-        let state = cluster::state(services);
-        let alone = |address: Ipv4Addr| {
-            let mut state = state.clone();
-            for (name, port) in &mut state.services {
-                if name.protocol == Protocol::Udp && port.port == Port::Local.cluster().port() {
-                    port.endpoints.retain(|endpoint| endpoint.address == address);
-                }
-            }
-            state
-        };
-        let [first, second] = LOCAL.map(alone);
+        let objects = cluster::objects(services);
+        let [first, second] = LOCAL;
+        let slices = [&[first, second][..], &[first], &[second]].map(cluster::local_served_by);
+        let states = slices.clone().map(|slice| {
+            let mut objects = objects.clone();
+            objects.merge(slice);
+            State::new(&objects).0
+        });
         Self {
             services,
-            states: [state, first, second],
+            objects,
+            slices: slices.map(Change::all),
+            states,
+            keepers: BTreeMap::new(),
             jobs: BTreeMap::new(),
             figures: Vec::new(),
             round: 0,
@@ -116,20 +123,30 @@ impl Until {
     fn once(&mut self, lab: &mut Lab) -> Result<Duration, WorldError> {
         let [state, first, second] = &self.states;
         let port = &mut self.port;
-        let Lab { datapath, node, client, backends, topology, subject, .. } = lab;
+        let Lab { datapath, node, client, backends, topology, subject, hook, .. } = lab;
         if let Datapath::Twinpath(ours) = datapath {
-            let mut to = |state: &State| {
-                let writes = ours.plan.writes(state, NODE, topology);
-                writes.iter().try_for_each(|write| ours.tables.write(write)).map_err(failed)
+            let keeper = match self.keepers.entry(hook.name()) {
+                Entry::Occupied(keeper) => keeper.into_mut(),
+                Entry::Vacant(place) => {
+                    let mut keeper = Keeper::new(NODE, options());
+                    let Ok(_) = keeper.load(self.objects.clone(), topology, &mut Vec::new());
+                    let held = ours.tables.held().map_err(failed)?;
+                    keeper.resync(held, topology, &mut ours.tables).map_err(failed)?;
+                    place.insert(keeper)
+                }
+            };
+            let [both, first, second] = self.slices.clone();
+            let mut to = |slice| {
+                keeper.change(slice, topology, &mut ours.tables).map(|_| ()).map_err(failed)
             };
             to(first)?;
             let took = until(client, backends, port, || to(second))?;
-            to(state)?;
+            to(both)?;
             return Ok(took);
         }
         let jobs = match self.jobs.entry(*subject) {
-            std::collections::btree_map::Entry::Occupied(jobs) => jobs.into_mut(),
-            std::collections::btree_map::Entry::Vacant(place) => {
+            Entry::Occupied(jobs) => jobs.into_mut(),
+            Entry::Vacant(place) => {
                 let rival = Rival::new(*subject).map_err(|missing| failed(missing.why))?;
                 let rival = rival.within(self.longest);
                 place.insert(Jobs {

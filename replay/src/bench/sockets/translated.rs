@@ -10,7 +10,9 @@ use crate::bench::lab::failed;
 
 /// Bare programs for all frontends at cluster addresses, each with its first endpoint behind it.
 pub(super) fn translated(state: &State) -> Result<BareSockets, CgroupError> {
-    let ports = state.services.iter().flat_map(|(name, port)| {
+    // A backend answers for one service, so the one with the same backends and DSR is left out.
+    let plain = state.services.iter().filter(|(_, port)| port.forwarding.is_none());
+    let ports = plain.flat_map(|(name, port)| {
         port.frontends.iter().filter_map(move |frontend| {
             let (IpAddr::V4(address), Some(endpoint)) = (frontend.address, port.endpoints.first())
             else {
