@@ -47,3 +47,5 @@ done
 cmp -s ebpf/loader/object/compiler.new ebpf/loader/object/compiler.txt ||
     cp ebpf/loader/object/compiler.new ebpf/loader/object/compiler.txt
 rm ebpf/loader/object/compiler.new
+# For whoever has the loader's folder alone.
+! [ -e ebpf/programs/gauge.txt ] || cp ebpf/programs/gauge.txt ebpf/loader/object/gauge.txt

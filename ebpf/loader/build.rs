@@ -1,4 +1,5 @@
-//! Embeds the compiled programs, if they were built beforehand by `ebpf/build.sh`.
+//! Embeds the compiled programs, if they were built beforehand by `ebpf/build.sh`, and the table of the
+//! instruction gauge: that of the repository or, where this crate is on its own, the copy beside the programs.
 
 use std::path::Path;
 use std::{env, fs};
@@ -18,5 +19,15 @@ fn main() {
             format!("static {name}: Option<&[u8]> = {value};\n")
         })
         .concat();
+    let tables = [folder.join("../../programs/gauge.txt"), folder.join("gauge.txt")];
+    let table = tables.into_iter().find(|table| table.exists());
+    let text = table.map_or_else(
+        || "\"\"".to_owned(),
+        |table| {
+            println!("cargo:rerun-if-changed={}", table.display());
+            format!("include_str!({table:?})")
+        },
+    );
+    let code = format!("{code}static GAUGE: &str = {text};\n");
     fs::write(out, code).expect("cargo's output folder can be written");
 }

@@ -12,5 +12,11 @@ pub fn bare() -> Option<&'static [u8]> {
     BARE.filter(|object| !object.is_empty())
 }
 
+/// The table of the instruction gauge (`ebpf/programs/gauge.txt`); empty where this crate was packaged
+/// without it.
+pub const fn gauge() -> &'static str {
+    GAUGE
+}
+
 /// What to say to a user who needs the programs and has none.
 pub const MISSING: &str = "this binary was built without the kernel programs: run ebpf/build.sh (it installs what it needs) and build again";

@@ -4,9 +4,9 @@
 use serde::Serialize;
 
 use super::baseline::Comparison;
-use super::result::{Figure, Machine, Missing, Results};
+use super::result::{Figure, Guest, Machine, Missing, Results};
 use super::stats::{Interval, Ratio};
-use super::view;
+use super::view::{self, Table};
 
 /// The version of the format: a field that is there keeps its name, type and meaning.
 const VERSION: u8 = 1;
@@ -68,11 +68,19 @@ struct Summary<'a> {
     missing: usize,
     result: String,
     machine: &'a Machine,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guest: Option<GuestPart<'a>>,
     command: &'a str,
     began: u64,
     took: f64,
     regression: Option<bool>,
     twinpath: &'static str,
+}
+
+#[derive(Serialize)]
+struct GuestPart<'a> {
+    kernel: &'a str,
+    programs: &'a str,
 }
 
 impl From<Ratio> for RatioPart {
@@ -85,16 +93,9 @@ impl From<Ratio> for RatioPart {
 /// All lines.
 pub fn lines(results: &Results, comparison: Option<&Comparison<'_>>) -> String {
     let tables = view::tables(&results.figures);
-    let mut text = String::new();
-    for figure in &results.figures {
-        let Some(spread) = super::stats::spread(&figure.samples) else { continue };
-        // A figure that is beside several of ours has the ratio to the first.
-        let cells =
-            tables.iter().flat_map(|table| &table.rows).flat_map(|row| &row.cells).flatten();
-        let cell = cells.into_iter().find(|cell| std::ptr::eq(cell.figure, figure));
-        let ratio = cell.and_then(|cell| cell.ratio).map(RatioPart::from);
-        let (median, min, max) = (spread.median, spread.min, spread.max);
-        text += &line("figure", FigureLine { figure, median, min, max, ratio });
+    let mut text = figures(&results.figures, &tables);
+    if let Some(guest) = &results.guest {
+        text += &figures(&guest.figures, &view::tables(&guest.figures));
     }
     for one in comparison.iter().flat_map(|comparison| &comparison.figures) {
         let now = one.now;
@@ -117,10 +118,15 @@ pub fn lines(results: &Results, comparison: Option<&Comparison<'_>>) -> String {
     }
     let summary = Summary {
         complete: results.complete,
-        figures: results.figures.len(),
+        figures: results.figures.len()
+            + results.guest.as_ref().map_or(0, |guest| guest.figures.len()),
         missing: results.missing.len(),
         result: view::headline(results, &tables),
         machine: &results.machine,
+        guest: results
+            .guest
+            .as_ref()
+            .map(|Guest { kernel, programs, .. }| GuestPart { kernel, programs }),
         command: &results.command,
         began: results.began,
         took: results.took,
@@ -128,6 +134,22 @@ pub fn lines(results: &Results, comparison: Option<&Comparison<'_>>) -> String {
         twinpath: env!("CARGO_PKG_VERSION"),
     };
     text + &line("summary", summary)
+}
+
+/// A line each.
+fn figures(figures: &[Figure], tables: &[Table<'_>]) -> String {
+    let mut text = String::new();
+    for figure in figures {
+        let Some(spread) = super::stats::spread(&figure.samples) else { continue };
+        // A figure that is beside several of ours has the ratio to the first.
+        let cells =
+            tables.iter().flat_map(|table| &table.rows).flat_map(|row| &row.cells).flatten();
+        let cell = cells.into_iter().find(|cell| std::ptr::eq(cell.figure, figure));
+        let ratio = cell.and_then(|cell| cell.ratio).map(RatioPart::from);
+        let (median, min, max) = (spread.median, spread.min, spread.max);
+        text += &line("figure", FigureLine { figure, median, min, max, ratio });
+    }
+    text
 }
 
 fn line(kind: &'static str, content: impl Serialize) -> String {

@@ -14,6 +14,7 @@
 //! | kube-proxy's rules in a namespace | [`rival`] |
 //! | bringing a node up to date, and memory | [`programming`], [`memory`] |
 //! | from a change to the first packet | [`until`] |
+//! | instructions from a guest | [`gauge`] |
 //! | these as experiments | [`packets`], [`updates`], [`exchange`] |
 //! | processes' sockets at both ends | [`sockets`] |
 //! | medians, spread, ratios and how sure they are | [`stats`] |
@@ -27,6 +28,7 @@ pub mod cluster;
 pub mod datapath;
 pub mod exchange;
 pub mod frame;
+pub mod gauge;
 pub mod json;
 pub mod lab;
 pub mod live;

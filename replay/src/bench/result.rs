@@ -24,8 +24,22 @@ pub struct Results {
     pub complete: bool,
     /// The figures, in the order of measuring.
     pub figures: Vec<Figure>,
+    /// What was counted elsewhere, where this machine cannot measure it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest: Option<Guest>,
     /// What was asked for and not measured, and why.
     pub missing: Vec<Missing>,
+}
+
+/// Instructions per packet, counted in an emulated guest before: of no round of this run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Guest {
+    /// The guest's kernel.
+    pub kernel: String,
+    /// What the programs were built with.
+    pub programs: String,
+    /// A sample each, in instructions.
+    pub figures: Vec<Figure>,
 }
 
 /// A machine, as far as figures depend on it. What cannot be found out is empty.
@@ -62,7 +76,7 @@ pub struct Figure {
     pub hook: String,
     /// Whose figure it is.
     pub subject: Subject,
-    /// The services that are there.
+    /// The services that are there; 0 where that is not known.
     pub services: u32,
     /// The flows among which packets are spread; 0 where that says nothing.
     #[serde(default)]

@@ -91,10 +91,7 @@ impl Rival {
         }
         let rival = Self { subject, longest: LONGEST };
         if subject == Subject::Ipvs && !kernel_has_ipvs() {
-            return Err(missing(
-                "this kernel has no IPVS (CONFIG_IP_VS, module ip_vs): measured in a guest whose kernel has it"
-                    .to_owned(),
-            ));
+            return Err(missing("this kernel has no IPVS (CONFIG_IP_VS, module ip_vs)".to_owned()));
         }
         let empty = State::default();
         let trial = Namespace::new().and_then(|node| rival.load(&empty, "").run(&node));

@@ -32,6 +32,21 @@ pub(crate) fn figure(
     }
 }
 
+/// A table of the instruction gauge.
+pub(crate) const GAUGE: &str = "\
+# kernel: 6.12.0-test
+# programs: rustc 1.95.0 (made up),bpf-linker 0.10.3
+# Anything.
+subject  path                     state        instructions
+bare     run/from-pod             established           624
+twinpath live/tc/clusterip-local  new                  4000
+twinpath live/tc/clusterip-local  established          2000
+ipvs     live/tc/clusterip-local  new                  9000
+ipvs     live/tc/clusterip-local  established          5000
+other    live/tc/clusterip-local  established             1
+ipvs     live/tc/clusterip-local  strange                 1
+";
+
 /// Something of every measure.
 pub(crate) fn results() -> Results {
     use Measure::*;
@@ -137,6 +152,7 @@ pub(crate) fn results() -> Results {
         took: 251.4,
         complete: true,
         figures,
+        guest: None,
         missing: vec![Missing {
             what: Ipvs.name().into(),
             why: "the kernel has no module ip_vs; see --help".into(),

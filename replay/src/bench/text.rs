@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::baseline::Comparison;
 use super::quantity::{grouped, shown};
-use super::result::Results;
+use super::result::{Results, Unit};
 use super::stats::Verdict;
 use super::view::{self, Row, Table};
 
@@ -21,6 +21,11 @@ pub fn report(results: &Results, comparison: Option<&Comparison<'_>>) -> String 
     }
     for one in &tables {
         text += &table(one);
+    }
+    if let Some(guest) = &results.guest {
+        let words = wrapped(&guest.words(), "  ");
+        text += &format!("\ninstructions per packet, in an emulated guest\n{words}");
+        text.extend(view::tables(&guest.figures).iter().map(table));
     }
     text += &nothing(&tables);
     text += "\nhow it was measured\n";
@@ -86,7 +91,11 @@ fn table(table: &Table<'_>) -> String {
         let cells = table.rows.iter().map(|row| cell(table, row, place)).collect();
         columns.push((subject.name().to_uppercase(), cells));
     }
-    let better = if table.unit.is_rate() { " (more is better)" } else { "" };
+    let better = match table.unit {
+        Unit::Instructions => ", in instructions",
+        unit if unit.is_rate() => " (more is better)",
+        _ => "",
+    };
     let mut text = format!("\n{}{better}\n", table.measure.title());
     let heads = columns.iter().map(|(head, _)| head.as_str()).collect::<Vec<_>>();
     let widths: Vec<usize> = columns
@@ -117,7 +126,10 @@ fn number(number: u32) -> String {
 /// `1.20 us  2.86x (2.81 to 2.90)`.
 fn cell(table: &Table<'_>, row: &Row<'_>, place: usize) -> String {
     let Some(cell) = row.cells.get(place).and_then(Option::as_ref) else { return "-".into() };
-    let value = shown(table.unit, cell.spread.median);
+    let value = match table.unit {
+        Unit::Instructions => grouped(cell.spread.median),
+        unit => shown(unit, cell.spread.median),
+    };
     match &cell.ratio {
         // Of one round there is no range.
         Some(ratio) if ratio.rounds == 1 => format!("{value}  {}", ratio.short()),

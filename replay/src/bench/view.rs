@@ -153,7 +153,9 @@ pub fn setting(path: &str, hook: &str, flows: u32, services: u32) -> String {
     if flows > 0 {
         parts.push(count(flows, "flow"));
     }
-    parts.push(count(services, "service"));
+    if services > 0 {
+        parts.push(count(services, "service"));
+    }
     parts.join(", ")
 }
 

@@ -18,13 +18,13 @@ use crate::bench::baseline::{self, Comparison};
 use crate::bench::exchange::Exchange;
 use crate::bench::lab::{Hook, Lab};
 use crate::bench::packets::Packets;
-use crate::bench::result::{Measure, Missing, Results, VERSION};
+use crate::bench::result::{Guest, Measure, Missing, Results, VERSION};
 use crate::bench::rival::{self, Rival};
 use crate::bench::run::{self, At, Experiment, Stop};
 use crate::bench::sockets::Sockets;
 use crate::bench::subject::Subject;
 use crate::bench::updates::Updates;
-use crate::bench::{json, machine, page, text, view};
+use crate::bench::{gauge, json, machine, page, text, view};
 use crate::failure::{Ending, Failure};
 
 const EXAMPLES: &str = "\
@@ -149,6 +149,7 @@ pub fn run(arguments: &Arguments) -> Result<Ending, Failure> {
     let measures =
         if arguments.only.is_empty() { Measure::ALL.to_vec() } else { arguments.only.clone() };
     missing.extend(beyond(&services(arguments), &rivals));
+    let guest = guest(&measures, &mut missing);
     let experiments = experiments(arguments, &rivals, &measures);
     let rounds = arguments.rounds.unwrap_or(if arguments.quick { QUICK_ROUNDS } else { ROUNDS });
     let mut progress = Progress::new(arguments);
@@ -163,6 +164,7 @@ pub fn run(arguments: &Arguments) -> Result<Ending, Failure> {
         took: measured.took,
         complete: measured.complete && !stop.is_set(),
         figures: measured.figures,
+        guest,
         missing,
     };
     let comparison = before.as_ref().zip(arguments.baseline.as_deref());
@@ -255,6 +257,16 @@ fn beyond(services: &[u32], rivals: &[Subject]) -> Vec<Missing> {
         ),
     };
     many.flat_map(|services| rivals.iter().map(move |rival| gap(*services, rival))).collect()
+}
+
+/// What a guest has counted, where this machine's kernel has no IPVS.
+fn guest(measures: &[Measure], missing: &mut [Missing]) -> Option<Guest> {
+    let ipvs = missing.iter_mut().find(|gap| gap.what == Subject::Ipvs.name())?;
+    let guest = gauge::guest(object::gauge(), measures)?;
+    if guest.has(Subject::Ipvs) {
+        ipvs.why += "; instructions per packet were counted in a guest that has it";
+    }
+    Some(guest)
 }
 
 /// All experiments that there are for these measures, small ones first.

@@ -1,7 +1,9 @@
 use serde_json::Value;
 
 use super::super::baseline::compare;
-use super::super::samples::results;
+use super::super::gauge;
+use super::super::result::Measure;
+use super::super::samples::{GAUGE, results};
 use super::*;
 
 fn parsed(text: &str) -> Vec<Value> {
@@ -43,4 +45,19 @@ fn changes_since_a_baseline_have_lines() {
     );
     assert_eq!(changes[1]["verdict"], "no change detected");
     assert_eq!(all.last().unwrap()["regression"], true);
+}
+
+#[test]
+fn what_a_guest_counted_is_in_instructions() {
+    let mut results = results();
+    results.guest = gauge::guest(GAUGE, &[Measure::Established]);
+    let all = parsed(&lines(&results, None));
+    let counted: Vec<_> = all.iter().filter(|line| line["unit"] == "instructions").collect();
+    let of = |place: usize| (&counted[place]["subject"], &counted[place]["ratio"]["value"]);
+    assert_eq!(counted.len(), 2);
+    assert_eq!(of(0), (&"twinpath".into(), &Value::Null));
+    assert_eq!(of(1), (&"ipvs".into(), &2.5.into()));
+    let summary = all.last().unwrap();
+    assert_eq!(summary["figures"], results.figures.len() + 2);
+    assert_eq!(summary["guest"]["kernel"], "6.12.0-test");
 }

@@ -4,7 +4,7 @@ mod charts;
 
 use super::baseline::Comparison;
 use super::quantity::{grouped, shown};
-use super::result::{Measure, Results, Unit};
+use super::result::{Guest, Measure, Results, Unit};
 use super::stats::quantile;
 use super::view::{self, Table};
 use crate::report::html::{self, details, escape, list, section, terms};
@@ -50,6 +50,11 @@ pub fn page(results: &Results, comparison: Option<&Comparison<'_>>) -> String {
     body += &section("memory", "Memory", &charts.most(&memory, false));
     let connections = of(&[Measure::ConnectRate]);
     body += &section("connections", "New connections a second", &charts.most(&connections, false));
+    body += &section(
+        "instructions",
+        "Instructions per packet, in an emulated guest",
+        &results.guest.as_ref().map_or_else(String::new, |guest| instructions(guest, &mut charts)),
+    );
     body += &section("nothing", "Where it gains nothing", &nothing(&tables));
     body += &section("missing", "What is missing", &missing(results));
     body += &section("figures", "All figures", &figures(&tables));
@@ -69,6 +74,13 @@ const LIMITS: [&str; 5] = [
     "Services have two endpoints each, and the one that packets go to is the last in every table, which is the worst place of a list and as good as any of a map.",
     "Cycles are not counted: in many virtual machines the kernel has no counter of them. Instructions are counted apart, in an emulated processor.",
 ];
+
+fn instructions(guest: &Guest, charts: &mut charts::Charts) -> String {
+    let tables = view::tables(&guest.figures);
+    let all: Vec<&Table<'_>> = tables.iter().collect();
+    let words = format!("<p>{}</p>\n", escape(&guest.words()));
+    words + &charts.most(&all, false) + &figures(&tables)
+}
 
 fn banner(results: &Results, tables: &[Table<'_>]) -> String {
     let mut text = format!(

@@ -1,8 +1,9 @@
 use serde_json::Value;
 
 use super::super::baseline::compare;
-use super::super::result::Missing;
-use super::super::samples::results;
+use super::super::gauge;
+use super::super::result::{Measure, Missing};
+use super::super::samples::{GAUGE, results};
 use super::*;
 
 /// Every element is closed where it was opened, with attributes in quotes; returns the names in order.
@@ -87,6 +88,21 @@ fn every_part_that_a_reader_may_ask_for_is_there() {
         assert!(page.contains(words), "{words}");
     }
     assert!(!page.contains("id=\"baseline\""));
+}
+
+#[test]
+fn what_a_guest_counted_has_a_section() {
+    let mut results = results();
+    assert!(!page(&results, None).contains("<section id=\"instructions\">"));
+    results.guest = gauge::guest(GAUGE, &Measure::ALL);
+    let page = page(&results, None);
+    elements(&page);
+    let section = page.split_once("<section id=\"instructions\">").unwrap().1;
+    let section = section.split_once("</section>").unwrap().0;
+    for words in ["kernel 6.12.0-test", "ebpf/gauge.sh", "5,000 instructions", "2.50x"] {
+        assert!(section.contains(words), "{words}: {section}");
+    }
+    assert!(!section.contains("0 services"), "{section}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 use super::super::baseline::compare;
+use super::super::gauge;
 use super::super::result::{Measure, Unit};
-use super::super::samples::{figure, results};
+use super::super::samples::{GAUGE, figure, results};
 use super::super::subject::Subject;
 use super::*;
 
@@ -42,6 +43,25 @@ fn whoever_is_better_than_twinpath_is_named() {
     let (_, nothing) = text.split_once("where it gains nothing\n").unwrap();
     let line = "\n  a TCP connect: clusterip-local, 1 service: ipvs 0.50x (0.";
     assert!(nothing.starts_with("  1 of 1 comparison of 10 rounds: ") && nothing.contains(line));
+}
+
+#[test]
+fn what_a_guest_counted_is_a_part_of_its_own() {
+    let mut results = results();
+    let without = report(&results, None);
+    results.guest = gauge::guest(GAUGE, &Measure::ALL);
+    let text = report(&results, None);
+    let (before, rest) =
+        text.split_once("\ninstructions per packet, in an emulated guest\n").unwrap();
+    let (guest, after) = rest.split_once("\nwhere it gains nothing").unwrap();
+    assert_eq!(format!("{before}\nwhere it gains nothing{after}"), without);
+    assert!(guest.contains("kernel 6.12.0-test;") && guest.contains("ebpf/gauge.sh"), "{guest}");
+    let rows: Vec<&str> = guest.lines().filter(|line| line.contains("clusterip-local")).collect();
+    let expected = [
+        "  clusterip-local  tc    2,000     5,000  2.50x",
+        "  clusterip-local  tc    4,000     9,000  2.25x",
+    ];
+    assert_eq!(rows, expected, "{guest}");
 }
 
 #[test]
