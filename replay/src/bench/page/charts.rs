@@ -17,7 +17,8 @@ pub(super) struct Charts {
     made: usize,
 }
 
-/// The rows of a table that differ in the number of services alone.
+/// The rows of a table that differ in the number of services alone, but for those with one yardstick and
+/// nothing beside it: they are in tables.
 struct Group<'a> {
     setting: String,
     rows: Vec<&'a Row<'a>>,
@@ -25,7 +26,11 @@ struct Group<'a> {
 
 fn groups<'a>(table: &'a Table<'a>) -> Vec<Group<'a>> {
     let mut groups: Vec<Group<'a>> = Vec::new();
-    for row in &table.rows {
+    let is_alone = |row: &Row<'_>| {
+        let mut all = cells(row).map(|cell| cell.figure.subject);
+        matches!((all.next(), all.next()), (Some(Subject::Bare | Subject::Forward), None))
+    };
+    for row in table.rows.iter().filter(|row| !is_alone(row)) {
         let mut parts = vec![row.path.to_owned(), row.hook.to_owned()];
         if row.flows > 0 {
             parts.push(count(row.flows, "flow"));

@@ -176,7 +176,8 @@ fn quantiles(tables: &[&Table<'_>]) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    html::table(&["Measure", "Setting", "Subject", "P50", "P99", "P99.9"], 3, &rows)
+    let heads = ["Measure", "Setting", "Subject", "P50", "P99", "P99.9"];
+    details("Quantiles", &html::table(&heads, 3, &rows))
 }
 
 fn nothing(tables: &[Table<'_>]) -> String {

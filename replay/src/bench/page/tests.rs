@@ -2,8 +2,9 @@ use serde_json::Value;
 
 use super::super::baseline::compare;
 use super::super::gauge;
-use super::super::result::{Measure, Missing};
-use super::super::samples::{GAUGE, results};
+use super::super::result::{Measure, Missing, Unit};
+use super::super::samples::{GAUGE, figure, results};
+use super::super::subject::Subject;
 use super::*;
 
 /// Every element is closed where it was opened, with attributes in quotes; returns the names in order.
@@ -88,6 +89,21 @@ fn every_part_that_a_reader_may_ask_for_is_there() {
         assert!(page.contains(words), "{words}");
     }
     assert!(!page.contains("id=\"baseline\""));
+}
+
+#[test]
+fn a_yardstick_alone_is_no_chart() {
+    let connect = |hook, subject| {
+        let what = (Measure::Connect, "clusterip-local", hook);
+        figure(what, subject, (1, 0), Unit::Nanoseconds, 20.0)
+    };
+    let mut results = results();
+    results.figures = vec![connect("tc", Subject::Twinpath), connect("socket", Subject::Bare)];
+    results.figures.iter_mut().for_each(|figure| figure.quantiles = vec![(0.5, 2.0), (0.9, 3.0)]);
+    let page = page(&results, None);
+    let captions = |hook: &str| page.matches(&format!("</b>clusterip-local, {hook}")).count();
+    assert_eq!((captions("tc"), captions("socket")), (1, 0));
+    assert!(page.contains("clusterip-local, socket, 1 service"));
 }
 
 #[test]

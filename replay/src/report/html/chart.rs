@@ -11,7 +11,7 @@ const WIDTH: f64 = 440.0;
 /// Room for names at the right of lines.
 const NAMES: f64 = 124.0;
 /// Room for numbers at the left of lines.
-const NUMBERS: f64 = 54.0;
+const NUMBERS: f64 = 66.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 214.0;
 /// Where bars begin, right of their names.
