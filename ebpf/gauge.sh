@@ -14,7 +14,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-seconds=180 # for a boot, by the clock
+seconds=300 # for a boot, by the clock
 series=6.12
 table=ebpf/programs/gauge.txt
 tools=(ipvsadm libnl-3-200 libnl-genl-3-200 libpopt0 ipset libipset13 libmnl0)
@@ -26,7 +26,7 @@ modules=(
     ipt_REJECT nf_reject_ipv4
     nf_tables nft_chain_nat nft_compat nft_ct nft_fib nft_fib_ipv4 nft_fib_inet nft_hash nft_masq nft_nat
     nft_numgen nft_reject nft_reject_ipv4 nft_reject_inet
-    ip_vs ip_vs_rr ip_set ip_set_hash_ip ip_set_hash_ipport ip_set_hash_ipportip ip_set_hash_net
+    ip_vs ip_vs_rr ip_set ip_set_hash_ip ip_set_hash_ipport ip_set_hash_ipportip ip_set_hash_ipportnet ip_set_hash_net
     ip_set_bitmap_port
 )
 
@@ -44,6 +44,7 @@ furnish() {
     local name tool
     put "$target/release/examples/gauge" bin/gauge "$1"
     put "$(command -v nft)" bin/nft "$1"
+    put "$(command -v timeout)" bin/timeout "$1"
     # Programs with many names, and their plugins where they look for them.
     for name in iptables-legacy iptables-nft; do
         tool=$(realpath "$(command -v $name)")
@@ -52,8 +53,14 @@ furnish() {
         ln -sf "${tool##*/}" "$1/bin/$name-restore"
         ln -sf "${tool##*/}" "$1/bin/$name-save"
     done
+    ln -sf iptables-nft-restore "$1/bin/iptables-restore"
     mkdir -p "$1/usr/lib/x86_64-linux-gnu"
     cp -r /usr/lib/x86_64-linux-gnu/xtables "$1/usr/lib/x86_64-linux-gnu/"
+    # For ipset, which asks by name.
+    mkdir -p "$1/etc"
+    printf '%s\n' 'icmp 1 ICMP' 'tcp 6 TCP' 'udp 17 UDP' 'sctp 132 SCTP' >"$1/etc/protocols"
+    # The only one that is linked with more than the programs are.
+    put /usr/lib/x86_64-linux-gnu/xtables/libxt_statistic.so usr/lib/x86_64-linux-gnu/xtables/libxt_statistic.so "$1"
     for tool in ipvsadm ipset; do
         put "$(find "$cache/tools" -path "*bin/$tool" | head -n 1)" bin/$tool "$1"
     done

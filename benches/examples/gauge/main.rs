@@ -9,6 +9,7 @@
 //! gauge --agree ONE OTHER            compares two runs of the same
 //! ```
 
+mod live;
 mod node;
 mod runs;
 
@@ -22,10 +23,13 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments[..] {
-        [] => measure().map(|rows| {
+        [] => {
+            let mut rows = Vec::new();
+            let done = measure(&mut rows);
+            // What there is until something fails helps to find out why.
             rows.iter().for_each(|row| println!("{row}"));
-            ExitCode::SUCCESS
-        }),
+            done.map(|()| ExitCode::SUCCESS)
+        }
         ["--table", file] => read(file).map(|table| {
             print!("{table}");
             ExitCode::SUCCESS
@@ -43,8 +47,9 @@ fn main() -> ExitCode {
     })
 }
 
-fn measure() -> Result<Vec<Row>, Failure> {
-    runs::measure()
+fn measure(rows: &mut Vec<Row>) -> Result<(), Failure> {
+    runs::measure(rows)?;
+    live::measure(rows)
 }
 
 fn compare(

@@ -30,12 +30,12 @@ const FLOWS: u16 = 301;
 const FIRST: u16 = 5_000;
 
 /// Measures all rows.
-pub(crate) fn measure() -> Result<Vec<Row>, Failure> {
+pub(crate) fn measure(rows: &mut Vec<Row>) -> Result<(), Failure> {
     let namespace = Namespace::new()?;
     namespace.ip(DEVICES)?;
     namespace.set(&[("ipv4/conf/all/forwarding", "1"), ("ipv6/conf/all/forwarding", "1")])?;
     namespace.run(|| {
-        let mut rows = yardsticks()?;
+        rows.extend(yardsticks()?);
         let limits = Limits::default();
         let mut set = load(&Options { limits, ..Options::default() })?;
         let mut tables = KernelTables::new(&mut set, &limits)?;
@@ -44,10 +44,10 @@ pub(crate) fn measure() -> Result<Vec<Row>, Failure> {
         let mut blocks = (FIRST..).step_by(usize::from(FLOWS)).map(|first| first..first + FLOWS);
         for family in Family::ALL {
             for way in &WAYS {
-                way.measure(&mut set, family, &mut blocks, &mut rows)?;
+                way.measure(&mut set, family, &mut blocks, rows)?;
             }
         }
-        Ok(rows)
+        Ok(())
     })?
 }
 
