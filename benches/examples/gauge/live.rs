@@ -50,7 +50,7 @@ pub(crate) fn measure(rows: &mut Vec<Row>) -> Result<(), Failure> {
                 // What the kernel has to make before it can go on is in the first figure, not in the second.
                 let mut least = f64::INFINITY;
                 for _ in 0..2 {
-                    if subject == Subject::Ipvs {
+                    if subject == Subject::Ipvs && measure == Measure::NewFlow {
                         std::thread::sleep(LONG);
                     }
                     least = least.min(setting.measure(&mut lab)?);
