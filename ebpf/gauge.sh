@@ -25,7 +25,7 @@ modules=(
     xt_addrtype xt_comment xt_conntrack xt_mark xt_MASQUERADE xt_nat xt_set xt_statistic xt_tcpudp xt_ipvs
     ipt_REJECT nf_reject_ipv4
     nf_tables nft_chain_nat nft_compat nft_ct nft_fib nft_fib_ipv4 nft_fib_inet nft_hash nft_masq nft_nat
-    nft_numgen nft_reject nft_reject_ipv4 nft_reject_inet
+    nft_numgen nft_reject nft_reject_ipv4 nf_reject_ipv6 nft_reject_ipv6 nft_reject_inet nft_fib_ipv6
     ip_vs ip_vs_rr ip_set ip_set_hash_ip ip_set_hash_ipport ip_set_hash_ipportip ip_set_hash_ipportnet ip_set_hash_net
     ip_set_bitmap_port
 )

@@ -16,6 +16,9 @@ const OURS: &str = "twinpath";
 /// Whose rows others are divided by where the kernels are not the same.
 const YARDSTICK: &str = "bare";
 
+/// Services in the cluster of rows `live/…`.
+pub const SERVICES: u32 = 100;
+
 /// Instructions per packet, of every row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
@@ -69,6 +72,10 @@ impl fmt::Display for Table {
         writeln!(
             f,
             "# Instructions per packet in an emulated guest; `ebpf/gauge.sh --bless` writes this."
+        )?;
+        writeln!(
+            f,
+            "# live/...: {SERVICES} services of two endpoints each; the harness is in every row."
         )?;
         writeln!(f, "{:<16} {:<38} {:<12} {:>12}", "subject", "path", "state", "instructions")?;
         self.rows.iter().try_for_each(|row| writeln!(f, "{row}"))
