@@ -46,25 +46,31 @@ pub(crate) fn measure(rows: &mut Vec<Row>) -> Result<(), Failure> {
     live::prepare()?;
     harness(rows)?;
     for (subject, hook) in LABS {
-        let mut lab = lab(subject, hook)?;
-        for path in Path::ALL {
-            for (measure, state) in
-                [(Measure::NewFlow, "new"), (Measure::Established, "established")]
-            {
-                let setting = Setting { measure, path, flows: FLOWS, frames: FRAMES };
-                if !setting.is_of(&lab) {
-                    continue;
-                }
-                let mut least = f64::INFINITY;
-                for round in 0..ROUNDS {
-                    if subject == Subject::Ipvs && measure == Measure::NewFlow && round > 0 {
-                        sleep(FORGOTTEN);
-                    }
-                    least = least.min(setting.measure(&mut lab)?);
-                }
-                let path = format!("live/{}/{}", hook.name(), path.name());
-                rows.push(Row::new(subject.name(), &path, state, least as u64));
+        ways(subject.name(), lab(subject, hook)?, &Path::ALL, rows)?;
+    }
+    // IPVS without the rules that kube-proxy has beside it. One of those gives packets from outside their
+    // source.
+    let alone = lab(Subject::Ipvs, Hook::Tc)?;
+    alone.node.feed("nft", "nftables", &["-f", "-"], "flush ruleset\n")?;
+    ways("ipvs-alone", alone, &[Path::ClusterLocal, Path::ClusterRemote], rows)
+}
+
+fn ways(name: &str, mut lab: Lab, paths: &[Path], rows: &mut Vec<Row>) -> Result<(), Failure> {
+    for &path in paths {
+        for (measure, state) in [(Measure::NewFlow, "new"), (Measure::Established, "established")] {
+            let setting = Setting { measure, path, flows: FLOWS, frames: FRAMES };
+            if !setting.is_of(&lab) {
+                continue;
             }
+            let mut least = f64::INFINITY;
+            for round in 0..ROUNDS {
+                if lab.subject == Subject::Ipvs && measure == Measure::NewFlow && round > 0 {
+                    sleep(FORGOTTEN);
+                }
+                least = least.min(setting.measure(&mut lab)?);
+            }
+            let path = format!("live/{}/{}", lab.hook.name(), path.name());
+            rows.push(Row::new(name, &path, state, least as u64));
         }
     }
     Ok(())
