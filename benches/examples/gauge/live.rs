@@ -48,8 +48,8 @@ pub(crate) fn measure(rows: &mut Vec<Row>) -> Result<(), Failure> {
     for (subject, hook) in LABS {
         ways(subject.name(), lab(subject, hook)?, &Path::ALL, rows)?;
     }
-    // IPVS without the rules that kube-proxy has beside it. One of those gives packets from outside their
-    // source.
+    // IPVS without the rules that kube-proxy has beside it, and so without connection tracking. One of the
+    // rules gives packets from outside their source.
     let alone = lab(Subject::Ipvs, Hook::Tc)?;
     alone.node.feed("nft", "nftables", &["-f", "-"], "flush ruleset\n")?;
     ways("ipvs-alone", alone, &[Path::ClusterLocal, Path::ClusterRemote], rows)
