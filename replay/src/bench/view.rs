@@ -383,7 +383,7 @@ pub fn method(results: &Results) -> Vec<String> {
     }
     if of(&super::updates::MEASURES) || of(&super::exchange::MEASURES) {
         lines.push(
-            "The time of rules is that of kube-proxy's tools and of the kernel, with texts made beforehand, which kube-proxy has to make as well: in the rules' favour. twinpath's begins with the changed state of the cluster and has all the planning in it.".into(),
+            "The time of rules is that of kube-proxy's tools and of the kernel, with texts made beforehand, which kube-proxy has to make as well: in the rules' favour. twinpath's has all the planning in it: a load from the state of the cluster, a change and a resync from the objects.".into(),
         );
     }
     lines
