@@ -70,7 +70,7 @@ impl Datapath {
                 rival.set_up(state, NODE).run(node)?;
                 Ok(Self::Stack)
             }
-            Subject::Ipvs => {
+            Subject::Ipvs | Subject::IpvsAlone => {
                 Err(WorldError::Environment("ipvs is measured in a guest of its own".into()))
             }
         }

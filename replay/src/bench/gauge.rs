@@ -65,7 +65,10 @@ impl Guest {
         };
         format!(
             "Counted and not timed, by an emulated processor, which has no caches to miss; {}{}from the \
-             table that this version of twinpath came with. To do it again: ebpf/gauge.sh.",
+             table that this version of twinpath came with. The harness is in every figure: making the \
+             packet, its way to the node and its end; less that, ratios are greater. IPVS alone is without \
+             kube-proxy's rules and without netfilter's connections, as no node runs it. To do it again: \
+             ebpf/gauge.sh.",
             known("kernel", kernel),
             known("programs compiled by", programs),
         )

@@ -23,11 +23,14 @@ pub enum Subject {
     Nftables,
     /// kube-proxy's IPVS mode.
     Ipvs,
+    /// IPVS without the rules and sets that kube-proxy has beside it, as no node runs it: counted in the
+    /// guest alone.
+    IpvsAlone,
 }
 
 impl Subject {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Twinpath,
         Self::Bare,
         Self::Forward,
@@ -35,6 +38,7 @@ impl Subject {
         Self::IptablesNft,
         Self::Nftables,
         Self::Ipvs,
+        Self::IpvsAlone,
     ];
     /// Those that can be asked for: what twinpath is compared with.
     pub const RIVALS: [Self; 4] =
@@ -50,6 +54,7 @@ impl Subject {
             Self::IptablesNft => "iptables-nft",
             Self::Nftables => "nftables",
             Self::Ipvs => "ipvs",
+            Self::IpvsAlone => "ipvs-alone",
         }
     }
 }

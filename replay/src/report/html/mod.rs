@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-/// How all pages look. What a subject or a verdict looks like is a class `s0` to `s6`: a colour, to which
+/// How all pages look. What a subject or a verdict looks like is a class `s0` to `s7`: a colour, to which
 /// charts add dashes and markers.
 const STYLE: &str = include_str!("style.css");
 
