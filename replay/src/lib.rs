@@ -2,7 +2,7 @@
 //!
 //! | for | see |
 //! |---|---|
-//! | the comparison with iptables, nftables and IPVS | [`bench`] |
+//! | the comparison with iptables, nftables and IPVS | [`mod@bench`] |
 //! | reading and writing captures | [`capture`] |
 //! | the cluster: from dumps, or derived from a capture | [`cluster`] |
 //! | worlds to send packets through | [`worlds`] |

@@ -134,13 +134,13 @@ pub fn objects(services: u32) -> Objects {
     objects
 }
 
-/// What [`objects`] say.
+/// What [`objects()`] say.
 pub fn state(services: u32) -> State {
     State::new(&objects(services)).0
 }
 
 /// A service (1 to 1,000,000) that no packets are sent to: TCP, two endpoints on the other node. Those
-/// with numbers beyond that of services, less two, are not in [`objects`], and can be added.
+/// with numbers beyond that of services, less two, are not in [`objects()`], and can be added.
 pub fn other(number: u32) -> Objects {
     let after = |first: Ipv4Addr, number| Ipv4Addr::from_bits(first.to_bits() + number);
     let address = after(Ipv4Addr::new(10, 96, 0, 0), number);
@@ -152,7 +152,7 @@ pub fn other(number: u32) -> Objects {
     objects
 }
 
-/// One slice of the [`objects`] of so many services as it is, and with another endpoint, of no other
+/// One slice of the [`objects()`] of so many services as it is, and with another endpoint, of no other
 /// service, in the place of the first.
 pub fn moved(services: u32) -> [Objects; 2] {
     let mut before = objects(services.min(3));
@@ -173,7 +173,7 @@ pub fn moved(services: u32) -> [Objects; 2] {
     [before, after]
 }
 
-/// The slice of [`Port::Local`] with these endpoints, in the place of the one in [`objects`].
+/// The slice of [`Port::Local`] with these endpoints, in the place of the one in [`objects()`].
 pub fn local_served_by(endpoints: &[Ipv4Addr]) -> Objects {
     let mut objects = Objects::default();
     let name = ObjectName::new("bench", "tested");

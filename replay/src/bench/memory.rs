@@ -17,9 +17,9 @@ const STILL: f64 = 65_536.0;
 /// How often the kernel is looked at before its memory counts as never still.
 const LOOKS: usize = 20;
 
-/// What a job adds to the kernel's memory, in bytes: the difference of [`KINDS`] from before to after it, at
-/// least 0. Other processes change the same numbers, so it takes the median of several, and many services.
-/// `None` where `/proc/meminfo` does not say.
+/// What a job adds to the kernel's memory, in bytes, at least 0: what slabs, `vmalloc` and memory per CPU
+/// have more after it than before. Other processes change the same numbers, so it takes the median of
+/// several, and many services. `None` where `/proc/meminfo` does not say.
 pub fn taken<T>(job: impl FnOnce() -> T) -> (T, Option<f64>) {
     let before = still();
     let result = job();
