@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -95,13 +96,21 @@ fn an_interrupted_world_leaves_nothing() {
     }
     for signal in [libc::SIGINT, libc::SIGKILL] {
         let before = visible();
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
             .args(["--exact", "cleanup::wait_with_a_world", "--nocapture"])
             .env(CHILD, "1")
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::piped());
+        // What a shell runs in the background ignores interrupts, and so do its children.
+        // SAFETY: a plain system call, which may be made between fork and exec.
+        unsafe {
+            command.pre_exec(|| {
+                libc::signal(libc::SIGINT, libc::SIG_DFL);
+                Ok(())
+            })
+        };
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let said = lines.find_map(|line| {
             let line = line.unwrap();
