@@ -31,8 +31,8 @@ const EXAMPLES: &str = "\
 Examples:
   sudo twinpath bench
       What would we gain? twinpath beside every kind of rules that this machine can load, with 1, 100 and 1,000
-      services: the result in words, tables with ratios, where nothing is gained, how it was measured. About a
-      quarter of an hour on two processors, a minute with --quick.
+      services: the result in words, tables with ratios, where nothing is gained, how it was measured. About
+      ten minutes on two processors, a minute with --quick.
 
   sudo twinpath bench --against iptables-legacy --services 10,10000 --report out.html
       One rival, which must be there, and a page to show to others.
