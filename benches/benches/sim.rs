@@ -89,14 +89,15 @@ fn all(cluster: &mut Cluster<SimEngine>, sender: Sender, packets: &[Vec<u8>]) {
 
 fn through(c: &mut Criterion) {
     let is_test = twinpath_benches::is_test();
-    let many = if is_test { 100 } else { 50_000 };
     let pod = cluster().topology.pod("client").expect("a pod");
+    // Towards one backend a node has 32,768 ports of its own.
     let cases = [
-        ("ClusterIP", Sender::Pod(pod), POD, (CLUSTER_IP, 80)),
-        ("NodePort with SNAT", Sender::Client(0), OUTSIDE, (NODE, 30_080)),
+        ("ClusterIP", Sender::Pod(pod), POD, (CLUSTER_IP, 80), 50_000),
+        ("NodePort with SNAT", Sender::Client(0), OUTSIDE, (NODE, 30_080), 20_000),
     ];
     let mut group = c.benchmark_group("sim");
-    for (name, sender, from, to) in cases {
+    for (name, sender, from, to, many) in cases {
+        let many = if is_test { 100 } else { many };
         group.throughput(Throughput::Elements(1));
         for flows in [1, many] {
             let mut cluster = cluster();
