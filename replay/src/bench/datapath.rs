@@ -41,8 +41,6 @@ pub struct Twinpath {
     pub tables: KernelTables,
     /// What is in them, and what a change of the cluster makes of that.
     pub plan: Plan,
-    /// How long it took to load all services, from the cluster's state to the last write, in seconds.
-    pub loaded: f64,
 }
 
 impl Datapath {
@@ -84,19 +82,13 @@ impl Twinpath {
         topology: &Topology,
         node: &Namespace,
     ) -> Result<Self, WorldError> {
-        let begin = std::time::Instant::now();
         let mut plan = Plan::new(options());
         let writes = plan.writes(state, NODE, topology);
-        let planned = begin.elapsed();
         let limits = limits(&writes);
         let options = load::Options { limits, verified: false, attached: true };
         let mut programs = load(&options).map_err(of_load)?;
         let mut tables = KernelTables::new(&mut programs, &limits).map_err(of_load)?;
-        let begin = std::time::Instant::now();
-        for write in &writes {
-            tables.write(write).map_err(failed)?;
-        }
-        let loaded = (planned + begin.elapsed()).as_secs_f64();
+        tables.write_all(&writes).map_err(|failure| failed(failure.error))?;
         let mut hooks =
             vec![(Program::FromNetdev, UPLINK.to_owned()), (Program::ToNetdev, UPLINK.to_owned())];
         if hook == Hook::Xdp {
@@ -115,7 +107,7 @@ impl Twinpath {
                 .collect::<Result<Vec<_>, _>>()
         };
         let attachments = node.run(attach)?.map_err(failed)?;
-        Ok(Self { _attachments: attachments, programs, tables, plan, loaded })
+        Ok(Self { _attachments: attachments, programs, tables, plan })
     }
 
     /// How long the programs of hooks have run in all while the kernel kept count, with what they called,

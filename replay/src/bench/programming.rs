@@ -46,17 +46,6 @@ pub struct Programming {
     round: usize,
     /// What a rival is too slow for, and why: it is not tried again.
     given_up: Vec<(Subject, Kind, String)>,
-    /// What has to be there before twinpath can be loaded, and is not in its figures.
-    pub preparation: Option<Preparation>,
-}
-
-/// What comes before twinpath's first write, once in a node's life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Preparation {
-    /// To make the maps, with room for as much as is written and half as much again.
-    pub maps: Duration,
-    /// To make them and to load the programs of all hooks, which the kernel verifies.
-    pub maps_and_programs: Duration,
 }
 
 /// What is done in a round.
@@ -121,7 +110,6 @@ impl Programming {
             figures: Vec::new(),
             round: 0,
             given_up: Vec::new(),
-            preparation: None,
         };
         let mut missing = Vec::new();
         for subject in subjects {
@@ -168,18 +156,11 @@ impl Programming {
         Ok(Rules { rival, node, load, resync: rival.resync(state, NODE), changes })
     }
 
-    fn ours(&mut self) -> Result<Ours, String> {
+    fn ours(&self) -> Result<Ours, String> {
         let state = self.state();
         let topology = Topology::new(state);
         let writes = Plan::new(Options::default()).writes(state, NODE, &topology);
         let limits = limits(&writes);
-        let begun = Instant::now();
-        drop(open(limits).map_err(|error| error.to_string())?);
-        let maps = begun.elapsed();
-        let begun = Instant::now();
-        let options = load::Options { limits, ..load::Options::default() };
-        drop(load::load(&options).map_err(|error| error.to_string())?);
-        self.preparation = Some(Preparation { maps, maps_and_programs: begun.elapsed() });
         let (mut tables, _) = open(limits).map_err(|error| error.to_string())?;
         let mut keeper = Keeper::new(NODE, Options::default());
         let loaded = keeper.load(self.objects.clone(), &topology, &mut tables);
