@@ -6,6 +6,7 @@ use crate::failure::{Ending, Failure};
 
 pub mod bench;
 pub mod replay;
+pub mod setup;
 pub mod verify;
 
 /// Kubernetes services on your captures, packet by packet.

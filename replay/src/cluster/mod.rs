@@ -15,6 +15,8 @@ pub struct Cluster {
     pub state: State,
     /// Where it comes from: `clusters/two-nodes.yaml`, or `derived from the capture`.
     pub source: String,
+    /// Whether it is: then a port of a server that is no service is plain traffic.
+    pub derived: bool,
     /// Lines for the user about what was made up or may be wrong.
     pub notes: Vec<String>,
 }

@@ -1,0 +1,221 @@
+//! What `replay` and its relatives have in common: a cluster, captures, and a world in which they meet.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use twinpath_control::model::State;
+use twinpath_control::tables::{Dispatch, Mode, Names, Options};
+use twinpath_core::service::Algorithm;
+use twinpath_sim::world::{World, WorldError};
+
+use crate::cluster::{Cluster, derive::derive, load::load};
+use crate::failure::Failure;
+use crate::replay::feed::Inputs;
+use crate::replay::{At, Replay};
+use crate::worlds::veth::{VethStage, add_clients};
+use crate::worlds::{self, Kind, Stage};
+
+/// Which cluster, and how it is configured.
+#[derive(Clone, Debug, Args)]
+pub struct ClusterArguments {
+    /// Cluster dump of kubectl, YAML or JSON, `-` for standard input; may be repeated
+    ///
+    /// Needs services and endpointslices (or endpoints); nodes and pods make it exact. Without any, a
+    /// cluster is derived from the capture.
+    #[arg(short = 'f', long = "filename", value_name = "STATE")]
+    pub states: Vec<PathBuf>,
+    /// Where packets of sources that the cluster does not know are sent from: a node, or a pod on it
+    #[arg(long, value_name = "NODE[/POD]")]
+    pub at: Option<String>,
+    /// Seed of all that is random: the same input and seed give the same output
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// How backends are chosen where a service does not say
+    #[arg(long, value_enum, default_value_t = Choice::Random)]
+    pub algorithm: Choice,
+    /// How packets from outside reach backends on other nodes, where a service does not say
+    #[arg(long, value_enum, default_value_t = Forwarding::Snat)]
+    pub mode: Forwarding,
+}
+
+/// How packets from outside reach backends on other nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Forwarding {
+    /// With the source address of the node.
+    Snat,
+    /// With their own, the frontend in an IP option (direct server return).
+    DsrOpt,
+    /// With their own, in an IP tunnel.
+    DsrIpip,
+    /// With their own, in a Geneve tunnel.
+    DsrGeneve,
+    /// TCP as `dsr-opt`, all else as `snat`.
+    Hybrid,
+}
+
+/// How backends are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Choice {
+    /// Any, all equally likely.
+    Random,
+    /// By a consistent hash.
+    Maglev,
+}
+
+impl ClusterArguments {
+    /// What the control plane is told.
+    pub fn options(&self) -> Options {
+        let algorithm = match self.algorithm {
+            Choice::Random => Algorithm::Random,
+            Choice::Maglev => Algorithm::Maglev,
+        };
+        let hash_seed = (self.seed ^ (self.seed >> 32)) as u32;
+        let (mode, dispatch) = match self.mode {
+            Forwarding::Snat => (Mode::Snat, Dispatch::Option),
+            Forwarding::DsrOpt => (Mode::Dsr, Dispatch::Option),
+            Forwarding::DsrIpip => (Mode::Dsr, Dispatch::Ipip),
+            Forwarding::DsrGeneve => (Mode::Dsr, Dispatch::Geneve),
+            Forwarding::Hybrid => (Mode::Hybrid, Dispatch::Option),
+        };
+        Options { algorithm, hash_seed, mode, dispatch, ..Options::default() }
+    }
+}
+
+/// All that a world is made of, and the packets for it.
+#[derive(Debug)]
+pub struct Setup {
+    /// The captures.
+    pub inputs: Inputs,
+    /// The cluster.
+    pub cluster: Cluster,
+    /// How it is configured.
+    pub options: Options,
+    /// The seed.
+    pub seed: u64,
+    /// The world's kind.
+    pub world: Kind,
+    /// See [`ClusterArguments::at`].
+    pub at: Option<String>,
+}
+
+/// Something to do in a world, whichever it is.
+pub trait Job {
+    /// What comes of it.
+    type Output;
+    /// Does it. `names` says what the numbers in decisions stand for.
+    fn run<S: Stage>(self, replay: Replay<S>, names: Names) -> Result<Self::Output, Failure>;
+}
+
+impl Setup {
+    /// Reads the cluster, or derives it from the captures. What there is to say of it goes to standard
+    /// error.
+    pub fn new(
+        arguments: &ClusterArguments,
+        captures: &[PathBuf],
+        world: Kind,
+    ) -> Result<Self, Failure> {
+        let stdin = |paths: &[PathBuf]| paths.iter().any(|path| path == "-");
+        if stdin(captures) && stdin(&arguments.states) {
+            return Err(Failure::Usage(
+                "standard input is named both as capture and with -f; give a file for one of them"
+                    .into(),
+            ));
+        }
+        let derived = arguments.states.is_empty();
+        let inputs = Inputs::new(captures, derived || world == Kind::Veth)?;
+        let mut cluster =
+            if derived { derive(&mut inputs.open()?)? } else { load(&arguments.states)? };
+        for note in &cluster.notes {
+            say(note);
+        }
+        let at = arguments.at.clone();
+        if world == Kind::Veth {
+            let node = at.as_deref().map(|at| at.split('/').next().unwrap_or(at));
+            let first = cluster.state.nodes.keys().next().cloned().unwrap_or_default();
+            let node = node.map_or(first, str::to_owned);
+            add_clients(&mut cluster.state, &node, &mut inputs.open()?)?;
+        }
+        Ok(Self { inputs, cluster, options: arguments.options(), seed: arguments.seed, world, at })
+    }
+
+    /// Makes the world and does a job in it.
+    pub fn run<J: Job>(&self, job: J) -> Result<J::Output, Failure> {
+        let (state, options, seed) = (&self.cluster.state, self.options.clone(), self.seed);
+        let refused = |error| too_large(error, &self.cluster);
+        match self.world {
+            Kind::Sim => {
+                let mut world = worlds::simulator(state, options, seed).map_err(refused)?;
+                let names = world.names(state);
+                job.run(self.replay(world)?, names)
+            }
+            Kind::TestRun => {
+                let mut world = worlds::test_runs(state, options, seed).map_err(refused)?;
+                let names = world.names(state);
+                job.run(self.replay(world)?, names)
+            }
+            Kind::Veth => {
+                let mut world = VethStage::new(state, options, seed).map_err(refused)?;
+                let names = world.names(state);
+                job.run(self.replay(world)?, names)
+            }
+        }
+    }
+
+    fn replay<S: Stage>(&self, stage: S) -> Result<Replay<S>, Failure> {
+        let at = at(self.at.as_deref(), &self.cluster.state, &stage)?;
+        Ok(Replay::new(stage, &self.cluster.state, at, !self.cluster.derived))
+    }
+}
+
+fn too_large(error: WorldError, cluster: &Cluster) -> Failure {
+    match error {
+        WorldError::Failed(text) => Failure::Usage(format!(
+            "{}: the cluster does not fit the tables of the datapath: {text}; give fewer services to -f",
+            cluster.source
+        )),
+        other => other.into(),
+    }
+}
+
+/// One line to the user.
+pub fn say(line: &str) {
+    // There is nobody to tell that nobody can be told.
+    let _ = writeln!(io::stderr(), "twinpath: {line}");
+}
+
+/// What went wrong with a file that is written; standard output for `-`.
+pub fn writing(path: &Path, cause: io::Error, advice: &'static str) -> Failure {
+    if path == "-" {
+        return Failure::Output(cause);
+    }
+    Failure::File { name: path.display().to_string(), cause, advice }
+}
+
+fn at(text: Option<&str>, state: &State, stage: &impl Stage) -> Result<At, Failure> {
+    let Some(text) = text else { return Ok(At::default()) };
+    let topology = stage.topology();
+    let (node_name, pod_name) = match text.split_once('/') {
+        Some((node, pod)) => (node, Some(pod)),
+        None => (text, None),
+    };
+    let Some(node) = topology.node(node_name) else {
+        let known: Vec<&str> = state.nodes.keys().take(8).map(String::as_str).collect();
+        return Err(Failure::Usage(format!(
+            "--at {text}: there is no node {node_name}; the nodes are: {}",
+            known.join(", ")
+        )));
+    };
+    let Some(pod_name) = pod_name else { return Ok(At { node, pod: None }) };
+    let matches = |name: &twinpath_control::objects::ObjectName| {
+        name.name == pod_name || name.to_string() == pod_name
+    };
+    let pod = topology.pods.iter().position(|pod| pod.node == node && matches(&pod.name));
+    match pod {
+        Some(pod) => Ok(At { node, pod: Some(pod) }),
+        None => Err(Failure::Usage(format!(
+            "--at {text}: there is no pod {pod_name} with a device of its own on {node_name}; \
+             see `kubectl get pods -A -o wide`"
+        ))),
+    }
+}
