@@ -11,6 +11,7 @@
 //! | tables, JSON lines, pcapng | [`report`] |
 //! | scenarios of a whole cluster, in any world | [`scenario`] |
 //! | random and saved scripts through two engines | [`verify`] |
+//! | points in time | [`when`] |
 //! | the command line | [`command`], [`failure`] |
 #![deny(unsafe_code)]
 
@@ -24,4 +25,5 @@ pub mod replay;
 pub mod report;
 pub mod scenario;
 pub mod verify;
+pub mod when;
 pub mod worlds;

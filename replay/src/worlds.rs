@@ -2,12 +2,12 @@
 
 pub mod veth;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use twinpath_control::diff::Write;
 use twinpath_control::model::State;
 use twinpath_control::objects::ObjectName;
-use twinpath_control::tables::Options;
+use twinpath_control::tables::{Names, Options};
 use twinpath_core::address::Address;
 use twinpath_core::endpoint::Endpoint;
 use twinpath_core::seam::Nanos;
@@ -16,7 +16,7 @@ use twinpath_sim::cluster::{Fate, Watch};
 use twinpath_sim::engine::{Engine, NodeIndex, SimEngine};
 use twinpath_sim::frame::Frame;
 use twinpath_sim::node::Limits;
-use twinpath_sim::topology::{PodIndex, Topology};
+use twinpath_sim::topology::{ClientIndex, PodIndex, Topology};
 pub use twinpath_sim::world::Sender;
 use twinpath_sim::world::{ModelWorld, World, WorldError};
 
@@ -42,18 +42,36 @@ impl Kind {
     }
 }
 
+/// Where a made-up router speaks from: addresses for documentation (RFC 5737, RFC 3849).
+const ROUTER: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(203, 0, 113, 254)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 0xfe)),
+];
+
 /// What a replay needs of a world.
 pub trait Stage {
     /// Its name on the command line.
     fn name(&self) -> &'static str;
     /// Who is where.
     fn topology(&self) -> &Topology;
+    /// What the numbers in decisions stand for.
+    fn names(&mut self, state: &State) -> Names;
+    /// Brings the tables of all nodes to a state of the cluster.
+    fn apply(&mut self, state: &State) -> Result<(), WorldError>;
     /// Adds a pod that only the capture knows, without an address where it has none.
     fn add_client(
         &mut self,
         node: NodeIndex,
         address: Option<IpAddr>,
     ) -> Result<PodIndex, WorldError>;
+    /// Adds a client outside the cluster behind its router, with that and what the router must know to
+    /// send to `frontend` by way of `node`; `None` where the world has no outside.
+    fn add_outside(
+        &mut self,
+        client: IpAddr,
+        frontend: IpAddr,
+        node: NodeIndex,
+    ) -> Result<Option<ClientIndex>, WorldError>;
     /// Gives a pod one more address.
     fn add_address(&mut self, pod: PodIndex, address: IpAddr) -> Result<(), WorldError>;
     /// Sets the time.
@@ -68,24 +86,24 @@ pub trait Stage {
     ) -> Result<Option<Fate>, WorldError>;
 }
 
-/// The simulator with a cluster's state applied.
+/// The simulator with a cluster's state applied. The topology may have more in it than the state.
 pub fn simulator(
+    topology: Topology,
     state: &State,
     options: Options,
     seed: u64,
 ) -> Result<ModelWorld<SimEngine>, WorldError> {
-    let topology = Topology::new(state);
     let engine = SimEngine::new(topology.nodes.len(), &Limits::default(), seed);
     model(Kind::Sim, state, topology, engine, options)
 }
 
 /// Test runs of the programs in this kernel, with a cluster's state applied.
 pub fn test_runs(
+    topology: Topology,
     state: &State,
     options: Options,
     seed: u64,
 ) -> Result<ModelWorld<TestRunEngine>, WorldError> {
-    let topology = Topology::new(state);
     let engine = TestRunEngine::new(topology.nodes.len(), &Limits::default(), seed)
         .map_err(|error| WorldError::Environment(format!("--world test-run: {error}")))?;
     model(Kind::TestRun, state, topology, engine, options)
@@ -99,7 +117,7 @@ fn model<E: Engine>(
     options: Options,
 ) -> Result<ModelWorld<E>, WorldError> {
     let mut world = ModelWorld::new(kind.name(), topology, engine, options);
-    world.apply(state)?;
+    World::apply(&mut world, state)?;
     Ok(world)
 }
 
@@ -115,6 +133,14 @@ impl<E: Engine> Stage for ModelWorld<E> {
     #[inline]
     fn topology(&self) -> &Topology {
         &self.cluster.topology
+    }
+
+    fn names(&mut self, state: &State) -> Names {
+        World::names(self, state)
+    }
+
+    fn apply(&mut self, state: &State) -> Result<(), WorldError> {
+        World::apply(self, state)
     }
 
     fn add_client(
@@ -136,6 +162,28 @@ impl<E: Engine> Stage for ModelWorld<E> {
             self.cluster.engine.write(node, &write).map_err(failed)?;
         }
         Ok(pod)
+    }
+
+    fn add_outside(
+        &mut self,
+        client: IpAddr,
+        frontend: IpAddr,
+        node: NodeIndex,
+    ) -> Result<Option<ClientIndex>, WorldError> {
+        let topology = &mut self.cluster.topology;
+        if topology.router.is_none() {
+            let free = |address: &IpAddr| topology.owner(&Address::from(*address)).is_none();
+            let addresses = ROUTER.into_iter().filter(free).collect();
+            topology.add_router(addresses);
+        }
+        let address = Address::from(frontend);
+        if topology.owner(&address).is_none()
+            && let Some(router) = &mut topology.router
+        {
+            router.routes.entry(address).or_insert(node);
+        }
+        let mtu = topology.mtu;
+        Ok(Some(topology.add_client(format!("client-{client}"), vec![client], mtu)))
     }
 
     fn add_address(&mut self, pod: PodIndex, address: IpAddr) -> Result<(), WorldError> {

@@ -1,6 +1,5 @@
 //! `twinpath bench` as a command: how it ends, and that its lines are as the schema says.
 
-#[allow(dead_code, reason = "other tests use the rest")]
 mod common;
 
 use std::io::{BufRead, BufReader};

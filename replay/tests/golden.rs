@@ -25,6 +25,7 @@ use twinpath_core::tuple::Tuple;
 use twinpath_sim::cluster::Place;
 use twinpath_sim::engine::SimEngine;
 use twinpath_sim::frame::Frame;
+use twinpath_sim::topology::Topology;
 use twinpath_sim::world::ModelWorld;
 
 const PODS: [&str; 6] = ["web-a", "web-b", "dns-a", "dns-b", "echo-a", "echo-b"];
@@ -107,8 +108,9 @@ fn inject(replay: &mut Replay<ModelWorld<SimEngine>>, golden: &Golden, tuple: &T
 /// Replays a client side against its backend sides; requests and replies compared.
 fn compare(set: &str, partial: bool) -> (usize, usize) {
     let cluster = load(&[fixture("clusters/two-nodes.yaml")]).unwrap();
-    let world = simulator(&cluster.state, Options::default(), 1).unwrap();
-    let mut replay = Replay::new(world, &cluster.state, At::default(), true);
+    let world =
+        simulator(Topology::new(&cluster.state), &cluster.state, Options::default(), 1).unwrap();
+    let mut replay = Replay::new(world, &cluster, At::default());
     let mut golden = Golden::read(set);
     let (mut frame, mut recorder) = (Frame::default(), Recorder::default());
     let mut known = std::collections::BTreeSet::new();

@@ -164,7 +164,13 @@ fn cluster(servers: &[Server], addresses: &BTreeSet<Address>) -> Cluster {
         state.services.insert(name, service);
     }
     let notes = vec![note_of(&state, &ranges, left_out)];
-    Cluster { state, source: "derived from the capture".into(), derived: true, notes }
+    Cluster {
+        state,
+        source: "derived from the capture".into(),
+        changes: Vec::new(),
+        derived: true,
+        notes,
+    }
 }
 
 fn note_of(state: &State, ranges: &Ranges, left_out: usize) -> String {

@@ -43,7 +43,7 @@ pub fn load(paths: &[PathBuf]) -> Result<Cluster, Failure> {
     }
     complete(&mut state, &mut notes);
     let names: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
-    Ok(Cluster { state, source: names.join(", "), derived: false, notes })
+    Ok(Cluster { state, source: names.join(", "), changes: Vec::new(), derived: false, notes })
 }
 
 fn bytes_of(path: &Path) -> Result<(String, Vec<u8>), Failure> {

@@ -8,6 +8,9 @@ use std::net::IpAddr;
 use twinpath_control::model::{Endpoint, Node, Pod, State};
 use twinpath_control::objects::ObjectName;
 
+use crate::failure::Failure;
+use crate::when::When;
+
 /// A cluster, ready for a world.
 #[derive(Clone, Debug)]
 pub struct Cluster {
@@ -15,10 +18,50 @@ pub struct Cluster {
     pub state: State,
     /// Where it comes from: `clusters/two-nodes.yaml`, or `derived from the capture`.
     pub source: String,
-    /// Whether it is: then a port of a server that is no service is plain traffic.
+    /// What becomes of it later, in the order of time.
+    pub changes: Vec<Change>,
+    /// Whether it is derived: then a port of a server that is no service is plain traffic.
     pub derived: bool,
     /// Lines for the user about what was made up or may be wrong.
     pub notes: Vec<String>,
+}
+
+/// From some time on the cluster is another.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// From when.
+    pub at: When,
+    /// What it is then.
+    pub state: State,
+}
+
+impl Cluster {
+    /// Reads `TIME=STATE`, and has it change to that state then.
+    pub fn then(&mut self, text: &str) -> Result<(), Failure> {
+        let (time, path) = text.split_once('=').ok_or_else(|| {
+            Failure::Usage(format!("--then {text}: give TIME=STATE, such as 2.5=after.yaml"))
+        })?;
+        let at = When::parse(time).map_err(|error| Failure::Usage(format!("--then: {error}")))?;
+        let Self { state, notes, .. } = load::load(&[path.into()])?;
+        self.notes.extend(notes);
+        self.source.push_str(&format!(", from {at} on {path}"));
+        self.changes.push(Change { at, state });
+        Ok(())
+    }
+
+    /// All that ever is in it: who is where, in a world that lives through the changes.
+    pub fn everything(&self) -> State {
+        let mut all = self.state.clone();
+        for Change { state, .. } in &self.changes {
+            for (name, node) in &state.nodes {
+                all.nodes.entry(name.clone()).or_insert_with(|| node.clone());
+            }
+            for (name, pod) in &state.pods {
+                all.pods.entry(name.clone()).or_insert_with(|| pod.clone());
+            }
+        }
+        all
+    }
 }
 
 /// Adds what the simulation needs and a dump may lack: a node, and a pod behind every endpoint, since

@@ -7,7 +7,8 @@ use clap::{Args, ValueEnum};
 use twinpath_control::model::State;
 use twinpath_control::tables::{Dispatch, Mode, Names, Options};
 use twinpath_core::service::Algorithm;
-use twinpath_sim::world::{World, WorldError};
+use twinpath_sim::topology::Topology;
+use twinpath_sim::world::WorldError;
 
 use crate::cluster::{Cluster, derive::derive, load::load};
 use crate::failure::Failure;
@@ -25,7 +26,17 @@ pub struct ClusterArguments {
     /// cluster is derived from the capture.
     #[arg(short = 'f', long = "filename", value_name = "STATE")]
     pub states: Vec<PathBuf>,
+    /// From this time of the capture on, the cluster is that of another dump; may be repeated
+    ///
+    /// TIME is in seconds since the first packet (2.5, 300ms), or 2026-11-22T10:00:00.5Z. The dump is the
+    /// whole cluster and not a change of it.
+    #[arg(long, value_name = "TIME=STATE", requires = "states")]
+    pub then: Vec<String>,
     /// Where packets of sources that the cluster does not know are sent from: a node, or a pod on it
+    ///
+    /// Without it, sources that talk to a node port, an external address or a load balancer's are
+    /// clients outside the cluster, those in the pod range of a node are pods there, and all others are
+    /// pods of the first node.
     #[arg(long, value_name = "NODE[/POD]")]
     pub at: Option<String>,
     /// Seed of all that is random: the same input and seed give the same output
@@ -37,6 +48,9 @@ pub struct ClusterArguments {
     /// How packets from outside reach backends on other nodes, where a service does not say
     #[arg(long, value_enum, default_value_t = Forwarding::Snat)]
     pub mode: Forwarding,
+    /// The longest IP packet, in bytes, that the links between nodes and to clients take; 0 for any
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    pub mtu: u32,
 }
 
 /// How packets from outside reach backends on other nodes.
@@ -97,6 +111,8 @@ pub struct Setup {
     pub world: Kind,
     /// See [`ClusterArguments::at`].
     pub at: Option<String>,
+    /// See [`ClusterArguments::mtu`].
+    pub mtu: u32,
 }
 
 /// Something to do in a world, whichever it is.
@@ -126,6 +142,9 @@ impl Setup {
         let inputs = Inputs::new(captures, derived || world == Kind::Veth)?;
         let mut cluster =
             if derived { derive(&mut inputs.open()?)? } else { load(&arguments.states)? };
+        for change in &arguments.then {
+            cluster.then(change)?;
+        }
         for note in &cluster.notes {
             say(note);
         }
@@ -136,35 +155,42 @@ impl Setup {
             let node = node.map_or(first, str::to_owned);
             add_clients(&mut cluster.state, &node, &mut inputs.open()?)?;
         }
-        Ok(Self { inputs, cluster, options: arguments.options(), seed: arguments.seed, world, at })
+        let ClusterArguments { seed, mtu, .. } = *arguments;
+        Ok(Self { inputs, cluster, options: arguments.options(), seed, world, at, mtu })
     }
 
     /// Makes the world and does a job in it.
     pub fn run<J: Job>(&self, job: J) -> Result<J::Output, Failure> {
         let (state, options, seed) = (&self.cluster.state, self.options.clone(), self.seed);
+        let mut topology = Topology::new(&self.cluster.everything());
+        topology.mtu = self.mtu;
         let refused = |error| too_large(error, &self.cluster);
         match self.world {
             Kind::Sim => {
-                let mut world = worlds::simulator(state, options, seed).map_err(refused)?;
-                let names = world.names(state);
-                job.run(self.replay(world)?, names)
+                let world = worlds::simulator(topology, state, options, seed).map_err(refused)?;
+                self.start(job, world)
             }
             Kind::TestRun => {
-                let mut world = worlds::test_runs(state, options, seed).map_err(refused)?;
-                let names = world.names(state);
-                job.run(self.replay(world)?, names)
+                let world = worlds::test_runs(topology, state, options, seed).map_err(refused)?;
+                self.start(job, world)
             }
             Kind::Veth => {
-                let mut world = VethStage::new(state, options, seed).map_err(refused)?;
-                let names = world.names(state);
-                job.run(self.replay(world)?, names)
+                let world = VethStage::new(topology, state, options, seed).map_err(refused)?;
+                self.start(job, world)
             }
         }
     }
 
-    fn replay<S: Stage>(&self, stage: S) -> Result<Replay<S>, Failure> {
+    fn start<J: Job, S: Stage>(&self, job: J, mut stage: S) -> Result<J::Output, Failure> {
         let at = at(self.at.as_deref(), &self.cluster.state, &stage)?;
-        Ok(Replay::new(stage, &self.cluster.state, at, !self.cluster.derived))
+        let mut names = stage.names(&self.cluster.state);
+        for change in &self.cluster.changes {
+            let later = stage.names(&change.state);
+            names.services.extend(later.services);
+            names.backends.extend(later.backends);
+        }
+        let replay = Replay::new(stage, &self.cluster, at);
+        job.run(replay, names)
     }
 }
 
@@ -206,13 +232,13 @@ fn at(text: Option<&str>, state: &State, stage: &impl Stage) -> Result<At, Failu
             known.join(", ")
         )));
     };
-    let Some(pod_name) = pod_name else { return Ok(At { node, pod: None }) };
+    let Some(pod_name) = pod_name else { return Ok(At { node, pod: None, said: true }) };
     let matches = |name: &twinpath_control::objects::ObjectName| {
         name.name == pod_name || name.to_string() == pod_name
     };
     let pod = topology.pods.iter().position(|pod| pod.node == node && matches(&pod.name));
     match pod {
-        Some(pod) => Ok(At { node, pod: Some(pod) }),
+        Some(pod) => Ok(At { node, pod: Some(pod), said: true }),
         None => Err(Failure::Usage(format!(
             "--at {text}: there is no pod {pod_name} with a device of its own on {node_name}; \
              see `kubectl get pods -A -o wide`"

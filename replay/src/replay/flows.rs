@@ -1,8 +1,8 @@
 //! What a replay knows of the flows of a capture: who sends them, and which backend they were given.
 
+use twinpath_core::backend::BackendId;
 use twinpath_core::tuple::{Tuple, Tuple4};
 use twinpath_sim::map::WordMap;
-use twinpath_sim::topology::PodIndex;
 
 use super::reply::Given;
 use crate::worlds::Sender;
@@ -39,10 +39,12 @@ pub struct Entry {
 /// Both directions.
 #[derive(Clone, Copy, Debug)]
 pub struct Flow {
-    /// The pod that sends the requests and receives the replies.
-    pub client: Option<PodIndex>,
-    /// The backend.
+    /// Who sends the requests and receives the replies: a pod, or a client outside.
+    pub client: Option<Sender>,
+    /// The backend, as who answers.
     pub given: Option<Given>,
+    /// The backend's number.
+    pub backend: BackendId,
 }
 
 /// All flows so far.
@@ -66,7 +68,7 @@ impl Flows {
         let known = self.get(tuple).or_else(|| self.get(&tuple.reverse()));
         known.map_or_else(
             || {
-                self.flows.push(Flow { client: None, given: None });
+                self.flows.push(Flow { client: None, given: None, backend: 0 });
                 self.flows.len().saturating_sub(1)
             },
             |entry| entry.flow,

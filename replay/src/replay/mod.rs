@@ -3,11 +3,13 @@
 //! A capture taken at a client shows both directions. Packets to a frontend are sent by the pod that
 //! has their source address. Packets from a frontend are replies: they are sent by the backend that
 //! their flow was given, as that backend must have sent them, and what arrives at the client must be
-//! what was captured. All other packets are sent by their source as they are.
+//! what was captured. All other packets are sent by their source as they are. Sources that the cluster
+//! does not know are pods, or clients outside where they talk to what is there for clients outside.
 
 pub mod feed;
 pub mod flows;
 pub mod outcome;
+mod outside;
 pub mod partial;
 pub mod reply;
 
@@ -17,7 +19,9 @@ use twinpath_core::bytes::Be16;
 use twinpath_core::checksum::Deltas;
 use twinpath_core::parse::{Parsed, Transport, parse};
 use twinpath_core::service::ServiceKey;
+use twinpath_core::tuple::Tuple;
 use twinpath_core::verdict::Status;
+use twinpath_core::wire::tcp;
 use twinpath_sim::cluster::{Fate, Place, Watch};
 use twinpath_sim::engine::NodeIndex;
 use twinpath_sim::frame::Frame;
@@ -25,12 +29,14 @@ use twinpath_sim::map::{WordMap, WordSet};
 use twinpath_sim::topology::{Owner, PodIndex};
 use twinpath_sim::world::WorldError;
 
+use crate::cluster::{Change, Cluster};
 use crate::worlds::{Sender, Stage};
 use feed::Captured;
 use flows::{Entry, Flows, Role};
-use outcome::{Outcome, Totals, Verdict};
+use outcome::{Move, Outcome, Totals, Verdict};
+use outside::{Outside, unspecified};
 use partial::{is_partial, pseudo};
-use reply::{Difference, Given, compare, rebuild};
+use reply::{Difference, Given, compare, rebuild, settle};
 
 /// Most clients that get a pod of their own; those beyond share the last one.
 const MAX_CLIENTS: usize = 2_048;
@@ -42,6 +48,9 @@ pub struct At {
     pub node: NodeIndex,
     /// The pod; a new one for each source where it is `None`.
     pub pod: Option<PodIndex>,
+    /// Whether the user has said so: else sources that talk to a node port, or to an address meant for
+    /// clients outside, are outside.
+    pub said: bool,
 }
 
 /// A replay that is going on.
@@ -56,6 +65,13 @@ pub struct Replay<S> {
     flows: Flows,
     frontends: WordSet<ServiceKey>,
     addresses: WordSet<Address>,
+    outside: Outside,
+    /// What the cluster will yet become.
+    changes: Vec<Change>,
+    /// When it next does; 0 before the first packet.
+    next_change: u64,
+    /// Time of the first packet.
+    first: Option<u64>,
     /// Every port of a frontend's address is the service's.
     exclusive: bool,
     at: At,
@@ -66,32 +82,62 @@ pub struct Replay<S> {
 }
 
 impl<S: Stage> Replay<S> {
-    /// A replay through a world to which `state` was applied. `exclusive` says that a frontend's
-    /// address has no other life than as a frontend, so that all that comes from it is a reply.
-    pub fn new(stage: S, state: &State, at: At, exclusive: bool) -> Self {
-        let mut frontends = WordSet::default();
-        let mut addresses = WordSet::default();
-        for (name, port) in &state.services {
-            for frontend in &port.frontends {
-                let address = Address::from(frontend.address);
-                let protocol = name.protocol.number();
-                frontends.insert(ServiceKey::frontend(address, Be16::new(frontend.port), protocol));
-                addresses.insert(address);
-            }
-        }
-        Self {
+    /// A replay through a world to which the cluster's state was applied.
+    pub fn new(stage: S, cluster: &Cluster, at: At) -> Self {
+        let outside = Outside::new(&cluster.state, stage.topology(), at);
+        let mut replay = Self {
             stage,
+            outside,
+            changes: cluster.changes.clone(),
+            next_change: if cluster.changes.is_empty() { u64::MAX } else { 0 },
+            first: None,
             outcome: Outcome::unsent(Verdict::Forwarded, None),
             totals: Totals::default(),
             flows: Flows::default(),
-            frontends,
-            addresses,
-            exclusive,
+            frontends: WordSet::default(),
+            addresses: WordSet::default(),
+            exclusive: !cluster.derived,
             at,
             now: 0,
             strangers: WordMap::default(),
             clients: 0,
             last_client: None,
+        };
+        replay.serve(&cluster.state);
+        replay
+    }
+
+    /// Learns the frontends of a state. Those of earlier ones stay known: who talks to them is a client.
+    fn serve(&mut self, state: &State) {
+        for (name, port) in &state.services {
+            for frontend in &port.frontends {
+                let address = Address::from(frontend.address);
+                let (port, protocol) = (Be16::new(frontend.port), name.protocol.number());
+                self.frontends.insert(ServiceKey::frontend(address, port, protocol));
+                self.addresses.insert(address);
+            }
+        }
+    }
+
+    /// Changes the cluster, where the time has come, and notes when it next will.
+    #[cold]
+    fn change(&mut self, now: u64) -> Result<(), WorldError> {
+        let first = *self.first.get_or_insert(now);
+        loop {
+            let times = self.changes.iter().map(|change| change.at.on_clock(first)).enumerate();
+            let Some((next, time)) = times.min_by_key(|(_, time)| *time) else {
+                self.next_change = u64::MAX;
+                return Ok(());
+            };
+            self.next_change = time;
+            if time > now {
+                return Ok(());
+            }
+            let change = self.changes.remove(next);
+            self.stage.set_time(now)?;
+            self.stage.apply(&change.state)?;
+            self.outside = Outside::new(&change.state, self.stage.topology(), self.at);
+            self.serve(&change.state);
         }
     }
 
@@ -110,6 +156,9 @@ impl<S: Stage> Replay<S> {
         watch: &mut W,
     ) -> Result<(), WorldError> {
         captured.fill(frame);
+        if captured.timestamp >= self.next_change {
+            self.change(captured.timestamp)?;
+        }
         if captured.timestamp > self.now {
             self.now = captured.timestamp;
             self.stage.set_time(self.now)?;
@@ -191,16 +240,22 @@ impl<S: Stage> Replay<S> {
             let key = (made.decision.service, made.decision.backend);
             *self.totals.shares.entry(key).or_default() += 1;
         }
-        let Sender::Pod(client) = entry.sender else { return };
         let pods = &self.stage.topology().pods;
-        let client_node = pods.get(client).map(|pod| pod.node);
+        let client_node = match entry.sender {
+            Sender::Pod(client) => pods.get(client).map(|pod| pod.node),
+            Sender::Client(_) => None,
+            Sender::Node(_) => return,
+        };
+        let hops = |same: u8, other: u8, node| {
+            client_node.map(|client| if node == Some(client) { same } else { other })
+        };
         let place = match fate {
             Some(Fate::Arrived(Place::PodIn(pod))) => {
                 let node = pods.get(pod).map(|pod| pod.node);
-                Some((Sender::Pod(pod), if node == client_node { 1 } else { 2 }))
+                Some((Sender::Pod(pod), hops(1, 2, node)))
             }
             Some(Fate::Arrived(Place::Host(node))) => {
-                Some((Sender::Node(node), u8::from(Some(node) != client_node)))
+                Some((Sender::Node(node), hops(0, 1, Some(node))))
             }
             _ => None,
         };
@@ -212,9 +267,16 @@ impl<S: Stage> Replay<S> {
             }
             _ => None,
         };
-        if let Some(flow) = self.flows.flow_mut(entry.flow) {
-            flow.client = Some(client);
-            flow.given = given;
+        let (service, backend) =
+            self.outcome.made.map_or((0, 0), |made| (made.decision.service, made.decision.backend));
+        let Some(flow) = self.flows.flow_mut(entry.flow) else { return };
+        let from = std::mem::replace(&mut flow.backend, backend);
+        flow.client = Some(entry.sender);
+        flow.given = given;
+        // A handshake is a connection of its own, though the client's port is the same.
+        if from != 0 && backend != 0 && from != backend && parsed.flags & tcp::SYN == 0 {
+            let packet = self.totals.packets.wrapping_add(1);
+            self.totals.move_on(Move { packet, tuple: parsed.tuple, service, from, to: backend });
         }
     }
 
@@ -231,7 +293,7 @@ impl<S: Stage> Replay<S> {
         let (Some(client), Some(given)) = (flow.client, &flow.given) else {
             return self.unmatched(Role::Reply);
         };
-        let (length, sender) = (frame.bytes.len(), given.sender);
+        let (length, sender, hops) = (frame.bytes.len(), given.sender, given.hops);
         if rebuild(frame, parsed, given).is_err() {
             return self.unmatched(Role::Reply);
         }
@@ -240,7 +302,13 @@ impl<S: Stage> Replay<S> {
         self.outcome.sent(fate, Some(Role::Reply), sender);
         self.outcome.difference = match (self.outcome.reason, fate) {
             (Some(reason), _) => Some(Difference::Dropped(reason)),
-            (None, Some(Fate::Arrived(Place::PodIn(pod)))) if pod == client => {
+            (None, Some(Fate::Arrived(Place::PodIn(pod)))) if Sender::Pod(pod) == client => {
+                compare(captured, frame, parsed, length)
+            }
+            (None, Some(Fate::Arrived(Place::ClientIn(at)))) if Sender::Client(at) == client => {
+                if hops.is_none() && settle(frame, parsed).is_err() {
+                    return self.unmatched(Role::Reply);
+                }
                 compare(captured, frame, parsed, length)
             }
             (None, _) => Some(Difference::Elsewhere),
@@ -269,18 +337,27 @@ impl<S: Stage> Replay<S> {
     fn role(&self, parsed: &Parsed) -> Role {
         let tuple = &parsed.tuple;
         let tracked = matches!(parsed.transport, Transport::Tcp | Transport::Udp);
-        let frontend = |tuple: &twinpath_core::tuple::Tuple| {
-            ServiceKey::frontend(tuple.destination, tuple.destination_port, tuple.protocol)
-        };
-        if tracked && self.frontends.contains(&frontend(tuple)) {
+        if tracked && self.is_frontend(tuple) {
             return Role::Request;
         }
-        let reply = if tracked && !self.exclusive {
-            self.frontends.contains(&frontend(&tuple.reverse()))
+        let reply = if tracked && (!self.exclusive || self.is_node(&tuple.source)) {
+            self.is_frontend(&tuple.reverse())
         } else {
             self.addresses.contains(&tuple.source) && !tuple.destination.is_link_scope()
         };
         if reply { Role::Orphan } else { Role::Plain }
+    }
+
+    /// Whether somebody serves what a tuple goes to, at an address of its own or as a node's port.
+    fn is_frontend(&self, tuple: &Tuple) -> bool {
+        let (port, protocol) = (tuple.destination_port, tuple.protocol);
+        let at = |address| self.frontends.contains(&ServiceKey::frontend(address, port, protocol));
+        at(tuple.destination)
+            || (self.is_node(&tuple.destination) && at(unspecified(tuple.is_v4())))
+    }
+
+    fn is_node(&self, address: &Address) -> bool {
+        matches!(self.stage.topology().owner(address), Some(Owner::Node(_)))
     }
 
     /// Who sends the packets of a source. A node's own packets meet no service, so what it sends to
@@ -297,13 +374,21 @@ impl<S: Stage> Replay<S> {
             }
             Some(Owner::Router) | None => {}
         }
-        let address = (*address).into();
+        let (address, to) = ((*address).into(), &parsed.tuple.destination);
+        if let Some(node) = self.outside.of(self.stage.topology(), address, to)
+            && self.clients < MAX_CLIENTS
+            && let Some(client) = self.stage.add_outside(address, (*to).into(), node)?
+        {
+            self.clients = self.clients.wrapping_add(1);
+            return Ok(Sender::Client(client));
+        }
         let shared = if self.clients >= MAX_CLIENTS { self.last_client } else { None };
         if let Some(pod) = self.at.pod.or(shared) {
             self.stage.add_address(pod, address)?;
             return Ok(Sender::Pod(pod));
         }
-        let pod = self.stage.add_client(self.at.node, Some(address))?;
+        let node = self.outside.node_of(address).unwrap_or(self.at.node);
+        let pod = self.stage.add_client(node, Some(address))?;
         self.clients = self.clients.wrapping_add(1);
         self.last_client = Some(pod);
         Ok(Sender::Pod(pod))

@@ -6,6 +6,7 @@ use twinpath_core::backend::BackendId;
 use twinpath_core::drop_reason::DropReason;
 use twinpath_core::hook::Hook;
 use twinpath_core::service::ServiceId;
+use twinpath_core::tuple::Tuple;
 use twinpath_core::verdict::Decision;
 use twinpath_sim::cluster::{Fate, Place, Watch};
 use twinpath_sim::engine::NodeIndex;
@@ -125,6 +126,23 @@ const fn reason(fate: Fate) -> Option<DropReason> {
 
 /// How many differences are kept to be shown.
 const SHOWN: usize = 10;
+/// How many moves are kept to be shown.
+const MOVES: usize = 1_000;
+
+/// A connection was given another backend while it lasted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// The number of the packet that was sent elsewhere.
+    pub packet: u64,
+    /// From the client to the frontend.
+    pub tuple: Tuple,
+    /// The service.
+    pub service: ServiceId,
+    /// Which backend it had.
+    pub from: BackendId,
+    /// Which one it has now.
+    pub to: BackendId,
+}
 
 /// What became of all packets.
 #[derive(Clone, Debug, Default)]
@@ -143,6 +161,10 @@ pub struct Totals {
     pub differences: Vec<(u64, Difference)>,
     /// Connections that were given to a backend of a service.
     pub shares: BTreeMap<(ServiceId, BackendId), u64>,
+    /// Connections that were given another backend while they lasted.
+    pub moved: u64,
+    /// The first of these.
+    pub moves: Vec<Move>,
     /// Packets without an Ethernet form, which no world has seen.
     pub broken: u64,
 }
@@ -166,6 +188,14 @@ impl Totals {
                     self.differences.push((self.packets, difference));
                 }
             }
+        }
+    }
+
+    /// Notes that a connection goes on elsewhere.
+    pub(super) fn move_on(&mut self, to: Move) {
+        self.moved = self.moved.wrapping_add(1);
+        if self.moves.len() < MOVES {
+            self.moves.push(to);
         }
     }
 

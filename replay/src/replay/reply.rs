@@ -6,7 +6,7 @@ use std::fmt;
 use twinpath_core::bytes::Be16;
 use twinpath_core::checksum::{Delta, Deltas};
 use twinpath_core::drop_reason::DropReason;
-use twinpath_core::parse::{Parsed, Transport};
+use twinpath_core::parse::{Parsed, Transport, parse};
 use twinpath_core::seam::Packet;
 use twinpath_core::tuple::Tuple;
 use twinpath_core::wire::{ipv4, ipv6, tcp, udp};
@@ -23,15 +23,19 @@ pub struct Given {
     pub fix: Deltas,
     /// Who sends them.
     pub sender: Sender,
-    /// How much the time to live falls on the way to the client.
-    pub hops: u8,
+    /// How much the time to live falls on the way to the client; unknown of clients outside, since the
+    /// capture may have been taken anywhere on the way.
+    pub hops: Option<u8>,
 }
+
+/// Hops that a reply has to spare where it is not known how many it takes.
+const SPARE: u8 = 16;
 
 /// Turns a reply as captured into the one that the backend sent: the inverse of what the datapath
 /// will do.
 #[inline]
 pub fn rebuild(frame: &mut Frame, parsed: &Parsed, given: &Given) -> Result<(), DropReason> {
-    let ttl = parsed.ttl.saturating_add(given.hops);
+    let ttl = parsed.ttl.saturating_add(given.hops.unwrap_or(SPARE));
     let to = &given.tuple;
     if to.is_v4() {
         let protocol = to.protocol;
@@ -59,6 +63,25 @@ pub fn rebuild(frame: &mut Frame, parsed: &Parsed, given: &Given) -> Result<(), 
     let udp = matches!(parsed.transport, Transport::Udp);
     let checksum = if udp { udp::CHECKSUM } else { tcp::CHECKSUM };
     frame.mend(parsed.l4.plus(checksum), given.fix.with(udp))
+}
+
+/// Gives what arrived the time to live of what was captured, where it is not known how many hops lay
+/// between.
+pub fn settle(frame: &mut Frame, captured: &Parsed) -> Result<(), DropReason> {
+    let Ok(Some(arrived)) = parse(frame) else { return Ok(()) };
+    let (from, to) = (arrived.ttl, captured.ttl);
+    if !captured.tuple.is_v4() {
+        return frame.store(arrived.l3.plus(ipv6::HOP_LIMIT), to);
+    }
+    let protocol = arrived.tuple.protocol;
+    let word = |ttl| u16::from_ne_bytes([ttl, protocol]);
+    let field = Delta::NONE.of_word(word(from), word(to)).apply(arrived.checksum.raw());
+    // Zero can be written in two ways, and that of the capture is as right.
+    let is_zero = |field: u16| matches!(field, 0 | 0xffff);
+    let told = captured.checksum.raw();
+    let field = if is_zero(field) && is_zero(told) { told } else { field };
+    frame.store(arrived.l3.plus(ipv4::TTL), to)?;
+    frame.store(arrived.l3.plus(ipv4::CHECKSUM), Be16::from_raw(field))
 }
 
 /// How what arrived differs from what was captured.

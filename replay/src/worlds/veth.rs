@@ -20,7 +20,7 @@ use twinpath_kernel::veth::{self, Time, VethWorld};
 use twinpath_sim::cluster::{Fate, Place, Watch};
 use twinpath_sim::engine::NodeIndex;
 use twinpath_sim::frame::Frame;
-use twinpath_sim::topology::{Owner, PodIndex, Topology};
+use twinpath_sim::topology::{ClientIndex, Owner, PodIndex, Topology};
 use twinpath_sim::world::{World, WorldError};
 
 use super::{Sender, Stage};
@@ -39,8 +39,12 @@ pub struct VethStage {
 
 impl VethStage {
     /// Makes the namespaces and attaches the programs. What can send must be in the state already.
-    pub fn new(state: &State, options: Options, seed: u64) -> Result<Self, WorldError> {
-        let topology = Topology::new(state);
+    pub fn new(
+        topology: Topology,
+        state: &State,
+        options: Options,
+        seed: u64,
+    ) -> Result<Self, WorldError> {
         let pods = topology.pods.len();
         if pods > MAX_PODS {
             return Err(WorldError::Environment(format!(
@@ -58,11 +62,6 @@ impl VethStage {
         world.apply(state)?;
         let drops = drops(&world)?;
         Ok(Self { world, drops })
-    }
-
-    /// What the numbers in decisions stand for.
-    pub fn names(&mut self, state: &State) -> Names {
-        self.world.names(state)
     }
 
     /// The half of a connection under a packet's tuple, as a decision of a hook.
@@ -118,10 +117,28 @@ impl Stage for VethStage {
         self.world.topology()
     }
 
+    fn names(&mut self, state: &State) -> Names {
+        self.world.names(state)
+    }
+
+    fn apply(&mut self, state: &State) -> Result<(), WorldError> {
+        self.world.apply(state)
+    }
+
     fn add_client(&mut self, _: NodeIndex, _: Option<IpAddr>) -> Result<PodIndex, WorldError> {
         Err(WorldError::Environment(
             "--world veth: a packet of nobody that the cluster knows; use --world sim".into(),
         ))
+    }
+
+    /// The namespaces are made before the first packet: clients outside are pods here.
+    fn add_outside(
+        &mut self,
+        _: IpAddr,
+        _: IpAddr,
+        _: NodeIndex,
+    ) -> Result<Option<ClientIndex>, WorldError> {
+        Ok(None)
     }
 
     fn add_address(&mut self, pod: PodIndex, _: IpAddr) -> Result<(), WorldError> {

@@ -1,4 +1,5 @@
 //! Runs the built binary, makes small captures, and checks JSON against a schema.
+#![allow(dead_code, reason = "each test uses its own part of it")]
 
 use std::fs::File;
 use std::io::Write;

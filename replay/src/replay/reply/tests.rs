@@ -70,7 +70,7 @@ proptest! {
         flow.turn(&request, Exit::device(2));
 
         let fix = Deltas::between(&reply.tuple, &tuple);
-        let given = Given { tuple, fix, sender: Sender::Pod(0), hops: 1 };
+        let given = Given { tuple, fix, sender: Sender::Pod(0), hops: Some(1) };
         rebuild(&mut frame, &reply, &given).unwrap();
         let sent = parse(&frame).unwrap().unwrap();
         prop_assert_eq!(sent.tuple, tuple);
