@@ -1,6 +1,7 @@
 //! What `replay` and its relatives have in common: a cluster, captures, and a world in which they meet.
 
 use std::io::{self, Write};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -48,6 +49,9 @@ pub struct ClusterArguments {
     /// How packets from outside reach backends on other nodes, where a service does not say
     #[arg(long, value_enum, default_value_t = Forwarding::Snat)]
     pub mode: Forwarding,
+    /// The ports of a node that the source ports of others are changed to
+    #[arg(long, value_name = "FIRST-LAST", value_parser = ports)]
+    pub snat_ports: Option<RangeInclusive<u16>>,
     /// The longest IP packet, in bytes, that the links between nodes and to clients take; 0 for any
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     pub mtu: u32,
@@ -92,7 +96,19 @@ impl ClusterArguments {
             Forwarding::DsrGeneve => (Mode::Dsr, Dispatch::Geneve),
             Forwarding::Hybrid => (Mode::Hybrid, Dispatch::Option),
         };
-        Options { algorithm, hash_seed, mode, dispatch, ..Options::default() }
+        let mut options = Options { algorithm, hash_seed, mode, dispatch, ..Options::default() };
+        if let Some(ports) = &self.snat_ports {
+            options.snat_ports = ports.clone();
+        }
+        options
+    }
+}
+
+fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let ends = text.split_once('-').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+    match ends {
+        Some((first, last)) if 0 < first && first <= last => Ok(first..=last),
+        _ => Err("give two ports of 1 to 65535, such as 32768-65535".into()),
     }
 }
 
