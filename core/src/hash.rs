@@ -37,6 +37,13 @@ pub const fn random(seed: u64, counter: u64) -> u32 {
     (mix(seed ^ mix(counter)) >> 32) as u32
 }
 
+/// The seed of the numbers that a packet draws, by its number in a run, so that they do not depend on
+/// what others drew. 0 is no packet's number: that of the run as a whole, which keeps its seed.
+#[inline]
+pub const fn seed_of(seed: u64, packet: u64) -> u64 {
+    if packet == 0 { seed } else { mix(mix(seed).wrapping_add(packet)) }
+}
+
 /// Maps 32 random bits to `0..bound` without a division (Lemire, 2019: multiply and shift); 0 where
 /// `bound` is 0.
 #[inline(always)]
@@ -64,6 +71,16 @@ mod tests {
     use crate::testing::tuple as parse;
 
     #[test]
+    fn a_run_as_a_whole_keeps_its_seed_and_packets_have_seeds_of_their_own() {
+        let seeds = |seed| [0, 1, 2].map(|packet| seed_of(seed, packet));
+        let ([a, b, c], [_, d, e]) = (seeds(7), seeds(8));
+        assert_eq!(a, 7);
+        for (i, one) in [a, b, c, d, e].iter().enumerate() {
+            assert!([a, b, c, d, e].iter().skip(i + 1).all(|other| one != other));
+        }
+    }
+
+    #[test]
     fn draws_are_spread_evenly() {
         // 16 bins, 64,000 draws: the chi-square statistic stays below the 99.9 % point (37.7, 15 degrees).
         let base = parse("tcp 10.0.0.1:0 > 10.96.0.1:80");
@@ -75,6 +92,7 @@ mod tests {
             bins.iter().map(|n| (f64::from(*n) - 4000.0).powi(2) / 4000.0).sum::<f64>()
         };
         assert!(chi_square(&|i| random(7, u64::from(i))) < 37.7);
+        assert!(chi_square(&|i| random(seed_of(7, u64::from(i) + 1), 0)) < 37.7);
         assert!(chi_square(&|i| tuple(&base, 0, i)) < 37.7);
         assert!(
             chi_square(&|i| {

@@ -74,8 +74,9 @@ pub trait Stage {
     ) -> Result<Option<ClientIndex>, WorldError>;
     /// Gives a pod one more address.
     fn add_address(&mut self, pod: PodIndex, address: IpAddr) -> Result<(), WorldError>;
-    /// Sets the time.
-    fn set_time(&mut self, now: Nanos) -> Result<(), WorldError>;
+    /// Sets the time and the number of the packet that comes next, from 1, by which the dice start anew: what
+    /// it draws does not depend on the packets before it.
+    fn turn(&mut self, now: Nanos, packet: u64) -> Result<(), WorldError>;
     /// Sends a packet, which is left as it was at its end; `None` where the world cannot tell what
     /// became of it.
     fn send<W: Watch>(
@@ -192,8 +193,8 @@ impl<E: Engine> Stage for ModelWorld<E> {
     }
 
     #[inline]
-    fn set_time(&mut self, now: Nanos) -> Result<(), WorldError> {
-        self.cluster.engine.set_time(now).map_err(failed)
+    fn turn(&mut self, now: Nanos, packet: u64) -> Result<(), WorldError> {
+        self.cluster.engine.turn(now, packet).map_err(failed)
     }
 
     #[inline]

@@ -30,6 +30,9 @@ pub trait Engine {
     fn nodes(&self) -> usize;
     /// Sets the time on all nodes.
     fn set_time(&mut self, now: Nanos) -> Result<(), Self::Error>;
+    /// Sets the time and the number of the packet that comes next, from 1: all nodes' dice start anew, from a
+    /// seed of that packet. So what it draws does not depend on the packets before it.
+    fn turn(&mut self, now: Nanos, packet: u64) -> Result<(), Self::Error>;
     /// Makes one change to a node's tables.
     fn write(&mut self, node: NodeIndex, write: &Write) -> Result<(), Self::Error>;
     /// Whether [`Self::run`] can be given such a packet: all of them, unless an engine says otherwise.
@@ -61,7 +64,7 @@ pub trait Engine {
     fn fragments(&mut self, node: NodeIndex) -> Result<Vec<(Datagram, Ports)>, Self::Error>;
     /// A node's rate limits, by the number of what is limited.
     fn limits(&mut self, node: NodeIndex) -> Result<Vec<Bucket>, Self::Error>;
-    /// How many numbers a node's dice have given since the last reset.
+    /// How many numbers a node's dice have given since the last reset, or the last [turn](Self::turn).
     fn drawn(&mut self, node: NodeIndex) -> Result<u64, Self::Error>;
     /// A node's counters, by [`Metric`](twinpath_core::seam::Metric).
     fn metrics(&mut self, node: NodeIndex) -> Result<Vec<u64>, Self::Error>;
@@ -94,6 +97,8 @@ pub struct SimEngine {
     /// The time, which a node's clock is set to when a hook of it runs: packets are many, and so may
     /// nodes be.
     now: Nanos,
+    /// The packet whose turn it is, likewise; 0 where there are no turns.
+    packet: u64,
     /// Whether there was a fault since the last reset.
     faulty: bool,
 }
@@ -102,7 +107,7 @@ impl SimEngine {
     /// So many nodes with empty tables. Each node's dice have a seed of their own, made from `seed`.
     pub fn new(nodes: usize, limits: &Limits, seed: u64) -> Self {
         let nodes = (0..nodes).map(|i| SimNode::new(limits, node_seed(seed, i))).collect();
-        Self { nodes, work: Work::default(), now: 0, faulty: false }
+        Self { nodes, work: Work::default(), now: 0, packet: 0, faulty: false }
     }
 
     /// A node, to look into.
@@ -155,6 +160,13 @@ impl Engine for SimEngine {
         Ok(())
     }
 
+    #[inline]
+    fn turn(&mut self, now: Nanos, packet: u64) -> Result<(), SimError> {
+        self.now = now;
+        self.packet = packet;
+        Ok(())
+    }
+
     fn write(&mut self, node: NodeIndex, write: &Write) -> Result<(), SimError> {
         let sim = self.nodes.get_mut(node).ok_or(SimError::NoNode(node))?;
         sim.write(write).map_err(|_: InsertError| SimError::Full(node, format!("{write:?}")))
@@ -170,6 +182,7 @@ impl Engine for SimEngine {
     ) -> Result<Decision, SimError> {
         let sim = self.nodes.get_mut(node).ok_or(SimError::NoNode(node))?;
         sim.0.host.now = self.now;
+        sim.0.host.packet = self.packet;
         if self.faulty {
             return Ok(with_faults(sim, &mut self.work, hook, device, frame));
         }
@@ -209,7 +222,7 @@ impl Engine for SimEngine {
     }
 
     fn drawn(&mut self, node: NodeIndex) -> Result<u64, SimError> {
-        Ok(self.known(node)?.0.host.drawn)
+        Ok(self.known(node)?.0.host.drawn_for(self.packet))
     }
 
     fn metrics(&mut self, node: NodeIndex) -> Result<Vec<u64>, SimError> {
@@ -252,6 +265,7 @@ impl Engine for SimEngine {
 
     fn reset(&mut self, seed: u64) -> Result<(), SimError> {
         self.now = 0;
+        self.packet = 0;
         self.faulty = false;
         for (i, node) in self.nodes.iter_mut().enumerate() {
             for (which, operation) in every_fault() {
@@ -264,7 +278,7 @@ impl Engine for SimEngine {
             node.0.host.metrics.fill(0);
             node.0.host.now = 0;
             node.0.host.seed = node_seed(seed, i);
-            node.0.host.drawn = 0;
+            node.0.host.restart();
         }
         Ok(())
     }

@@ -68,12 +68,29 @@ pub struct SimHost {
     pub now: Nanos,
     /// The seed of the random sequence.
     pub seed: u64,
-    /// How many numbers were drawn.
-    pub drawn: u64,
+    /// The packet whose turn it is, 0 where there are no turns (see
+    /// [`Engine::turn`](crate::engine::Engine::turn)).
+    pub packet: u64,
+    /// The packet that drew last,
+    drawer: u64,
+    /// and how many numbers.
+    drawn: u64,
     /// The counters, by [`Metric`].
     pub metrics: Vec<u64>,
     /// Numbers that are drawn before those of the sequence.
     pub forced: std::collections::VecDeque<u32>,
+}
+
+impl SimHost {
+    /// How many numbers were drawn when it was this packet's turn.
+    pub const fn drawn_for(&self, packet: u64) -> u64 {
+        if self.drawer == packet { self.drawn } else { 0 }
+    }
+
+    /// Starts the dice anew, with no turns.
+    pub const fn restart(&mut self) {
+        (self.packet, self.drawer, self.drawn) = (0, 0, 0);
+    }
 }
 
 impl Host for SimHost {
@@ -86,7 +103,10 @@ impl Host for SimHost {
         if let Some(number) = self.forced.pop_front() {
             return number;
         }
-        let number = hash::random(self.seed, self.drawn);
+        if self.drawer != self.packet {
+            (self.drawer, self.drawn) = (self.packet, 0);
+        }
+        let number = hash::random(hash::seed_of(self.seed, self.packet), self.drawn);
         self.drawn = self.drawn.wrapping_add(1);
         number
     }
@@ -203,6 +223,8 @@ impl SimNode {
             host: SimHost {
                 now: 0,
                 seed,
+                packet: 0,
+                drawer: 0,
                 drawn: 0,
                 metrics: vec![0; Metric::SLOTS as usize],
                 forced: std::collections::VecDeque::new(),
@@ -273,5 +295,29 @@ impl Target for SimNode {
                 Ok(())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_packet_draws_does_not_depend_on_what_others_drew() {
+        let limits = Limits { maglev: 1, ..Limits::default() };
+        let draws = |turns: &[(u64, usize)]| {
+            let mut host = SimNode::new(&limits, 7).0.host;
+            let mut drawn = Vec::new();
+            for (packet, count) in turns {
+                host.packet = *packet;
+                drawn = (0..*count).map(|_| host.random()).collect();
+                assert_eq!(host.drawn_for(*packet), *count as u64);
+            }
+            drawn
+        };
+        let alone = draws(&[(5, 3)]);
+        assert_eq!(draws(&[(1, 1), (4, 7), (5, 3)]), alone);
+        assert_ne!(draws(&[(4, 3)]), alone);
+        assert_ne!(draws(&[(0, 3)]), alone);
     }
 }

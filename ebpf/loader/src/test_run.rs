@@ -9,6 +9,7 @@ use twinpath_core::affinity::{Affinity, Client};
 use twinpath_core::conntrack::Flow;
 use twinpath_core::fault::{Fault, Kind, SLOTS, Which};
 use twinpath_core::fragment::{Datagram, Ports};
+use twinpath_core::hash;
 use twinpath_core::hook::Hook;
 use twinpath_core::limit::Bucket;
 use twinpath_core::seam::Nanos;
@@ -39,6 +40,8 @@ const XDP_TX: u32 = 3;
 pub struct TestRunEngine {
     nodes: Vec<Loaded>,
     now: Nanos,
+    /// The packet whose turn it is, 0 where there are no turns.
+    packet: u64,
     out: Vec<u8>,
 }
 
@@ -46,6 +49,8 @@ struct Loaded {
     ebpf: Programs,
     tables: KernelTables,
     seed: u64,
+    /// The packet whose dice the clock holds.
+    packet: u64,
     /// The mark of packets that are done with.
     mark: u32,
     /// Whether there was a fault since the last reset.
@@ -104,10 +109,11 @@ impl TestRunEngine {
             .map(|i| {
                 let mut ebpf = load(&options)?;
                 let tables = KernelTables::new(&mut ebpf, limits)?;
-                Ok(Loaded { ebpf, tables, seed: node_seed(seed, i), mark: 0, faulty: false })
+                let seed = node_seed(seed, i);
+                Ok(Loaded { ebpf, tables, seed, packet: 0, mark: 0, faulty: false })
             })
             .collect::<Result<Vec<_>, LoadError>>()?;
-        let mut engine = Self { nodes, now: 0, out: vec![0; 4_096] };
+        let mut engine = Self { nodes, now: 0, packet: 0, out: vec![0; 4_096] };
         engine
             .reset(seed)
             .map_err(|error| LoadError::Program { name: "maps", error: error.to_string() })?;
@@ -128,6 +134,7 @@ impl TestRunEngine {
         frame: &mut Frame,
     ) -> Result<Decision, TestRunError> {
         let loaded = self.nodes.get_mut(node).ok_or(TestRunError::NoNode(node))?;
+        loaded.turn(self.now, self.packet)?;
         let mut context = [0_u8; CONTEXT];
         context[INGRESS_IFINDEX..INGRESS_IFINDEX + 4].copy_from_slice(&device.to_ne_bytes());
         let mark_in = if marked { loaded.mark } else { 0 };
@@ -192,6 +199,17 @@ impl TestRunEngine {
     }
 }
 
+impl Loaded {
+    /// Sets the clock and the dice for a packet, unless they are.
+    fn turn(&mut self, now: Nanos, packet: u64) -> Result<(), TableError> {
+        if self.packet != packet {
+            self.packet = packet;
+            self.tables.set_clock(now, hash::seed_of(self.seed, packet), 0)?;
+        }
+        Ok(())
+    }
+}
+
 /// A member of a context.
 fn word(context: &[u8; CONTEXT], at: usize) -> u32 {
     context.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |b| u32::from_ne_bytes(*b))
@@ -211,8 +229,14 @@ impl Engine for TestRunEngine {
         self.now = now;
         for node in &mut self.nodes {
             let drawn = node.tables.drawn()?;
-            node.tables.set_clock(now, node.seed, drawn)?;
+            node.tables.set_clock(now, hash::seed_of(node.seed, node.packet), drawn)?;
         }
+        Ok(())
+    }
+
+    /// Of nodes that the packet does not meet, nothing is set.
+    fn turn(&mut self, now: Nanos, packet: u64) -> Result<(), TestRunError> {
+        (self.now, self.packet) = (now, packet);
         Ok(())
     }
 
@@ -273,7 +297,10 @@ impl Engine for TestRunEngine {
     }
 
     fn drawn(&mut self, node: NodeIndex) -> Result<u64, TestRunError> {
-        Ok(self.node(node)?.tables.drawn()?)
+        let (now, packet) = (self.now, self.packet);
+        let node = self.node(node)?;
+        node.turn(now, packet)?;
+        Ok(node.tables.drawn()?)
     }
 
     fn metrics(&mut self, node: NodeIndex) -> Result<Vec<u64>, TestRunError> {
@@ -301,8 +328,9 @@ impl Engine for TestRunEngine {
     }
 
     fn reset(&mut self, seed: u64) -> Result<(), TestRunError> {
-        self.now = 0;
+        (self.now, self.packet) = (0, 0);
         for (i, node) in self.nodes.iter_mut().enumerate() {
+            node.packet = 0;
             node.seed = node_seed(seed, i);
             if std::mem::take(&mut node.faulty) {
                 for slot in 0..SLOTS {

@@ -116,6 +116,10 @@ impl Engine for Lawful {
         self.engine.set_time(now)
     }
 
+    fn turn(&mut self, now: Nanos, packet: u64) -> Result<(), SimError> {
+        self.engine.turn(now, packet)
+    }
+
     fn write(&mut self, node: NodeIndex, write: &Write) -> Result<(), SimError> {
         self.engine.write(node, write)
     }

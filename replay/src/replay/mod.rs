@@ -134,7 +134,6 @@ impl<S: Stage> Replay<S> {
                 return Ok(());
             }
             let change = self.changes.remove(next);
-            self.stage.set_time(now)?;
             self.stage.apply(&change.state)?;
             self.outside = Outside::new(&change.state, self.stage.topology(), self.at);
             self.serve(&change.state);
@@ -156,12 +155,10 @@ impl<S: Stage> Replay<S> {
         watch: &mut W,
     ) -> Result<(), WorldError> {
         captured.fill(frame);
+        self.now = self.now.max(captured.timestamp);
+        self.stage.turn(self.now, self.totals.packets.wrapping_add(1))?;
         if captured.timestamp >= self.next_change {
             self.change(captured.timestamp)?;
-        }
-        if captured.timestamp > self.now {
-            self.now = captured.timestamp;
-            self.stage.set_time(self.now)?;
         }
         if captured.broken.is_some() {
             self.totals.broken = self.totals.broken.wrapping_add(1);

@@ -145,8 +145,8 @@ impl Stage for VethStage {
         self.add_client(pod, None).map(|_| ())
     }
 
-    fn set_time(&mut self, now: Nanos) -> Result<(), WorldError> {
-        self.world.set_time(now)
+    fn turn(&mut self, now: Nanos, packet: u64) -> Result<(), WorldError> {
+        self.world.turn(now, packet)
     }
 
     fn send<W: Watch>(

@@ -8,6 +8,7 @@ use twinpath_control::diff::Target;
 use twinpath_control::model::State;
 use twinpath_control::tables::{self, Names};
 use twinpath_core::conntrack::Flow;
+use twinpath_core::hash;
 use twinpath_core::hook::Hook;
 use twinpath_core::seam::Nanos;
 use twinpath_core::tuple::Tuple;
@@ -203,6 +204,18 @@ impl VethWorld {
                         .collect::<Result<Vec<_>, _>>()
                 })?
                 .map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Sets the time and the number of the packet that comes next, from 1, by which the dice start anew. The
+    /// kernel's clock and dice let it pass.
+    pub fn turn(&mut self, now: Nanos, packet: u64) -> Result<(), WorldError> {
+        let Time::Virtual(seed) = self.options.time else { return Ok(()) };
+        self.now = now;
+        for (index, node) in self.nodes.iter_mut().enumerate() {
+            let seed = hash::seed_of(node_seed(seed, index), packet);
+            node.tables.set_clock(now, seed, 0).map_err(failed)?;
         }
         Ok(())
     }
