@@ -48,6 +48,29 @@ const ROUTER: [IpAddr; 2] = [
     IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 0xfe)),
 ];
 
+/// Adds a client outside, the router in front of it, and what the router must know to send to `frontend`
+/// by way of `node`.
+pub fn add_outside(
+    topology: &mut Topology,
+    client: IpAddr,
+    frontend: IpAddr,
+    node: NodeIndex,
+) -> ClientIndex {
+    if topology.router.is_none() {
+        let free = |address: &IpAddr| topology.owner(&Address::from(*address)).is_none();
+        let addresses = ROUTER.into_iter().filter(free).collect();
+        topology.add_router(addresses);
+    }
+    let address = Address::from(frontend);
+    if topology.owner(&address).is_none()
+        && let Some(router) = &mut topology.router
+    {
+        router.routes.entry(address).or_insert(node);
+    }
+    let mtu = topology.mtu;
+    topology.add_client(format!("client-{client}"), vec![client], mtu)
+}
+
 /// What a replay needs of a world.
 pub trait Stage {
     /// Its name on the command line.
@@ -171,20 +194,7 @@ impl<E: Engine> Stage for ModelWorld<E> {
         frontend: IpAddr,
         node: NodeIndex,
     ) -> Result<Option<ClientIndex>, WorldError> {
-        let topology = &mut self.cluster.topology;
-        if topology.router.is_none() {
-            let free = |address: &IpAddr| topology.owner(&Address::from(*address)).is_none();
-            let addresses = ROUTER.into_iter().filter(free).collect();
-            topology.add_router(addresses);
-        }
-        let address = Address::from(frontend);
-        if topology.owner(&address).is_none()
-            && let Some(router) = &mut topology.router
-        {
-            router.routes.entry(address).or_insert(node);
-        }
-        let mtu = topology.mtu;
-        Ok(Some(topology.add_client(format!("client-{client}"), vec![client], mtu)))
+        Ok(Some(add_outside(&mut self.cluster.topology, client, frontend, node)))
     }
 
     fn add_address(&mut self, pod: PodIndex, address: IpAddr) -> Result<(), WorldError> {

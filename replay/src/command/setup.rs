@@ -15,7 +15,7 @@ use crate::cluster::{Cluster, derive::derive, load::load};
 use crate::failure::Failure;
 use crate::replay::feed::Inputs;
 use crate::replay::{At, Replay};
-use crate::worlds::veth::{VethStage, add_clients};
+use crate::worlds::veth::{Stranger, VethStage, add_clients};
 use crate::worlds::{self, Kind, Stage};
 
 /// Which cluster, and how it is configured.
@@ -129,6 +129,8 @@ pub struct Setup {
     pub at: Option<String>,
     /// See [`ClusterArguments::mtu`].
     pub mtu: u32,
+    /// Clients outside, where the world must know them beforehand.
+    pub strangers: Vec<Stranger>,
 }
 
 /// Something to do in a world, whichever it is.
@@ -165,14 +167,14 @@ impl Setup {
             say(note);
         }
         let at = arguments.at.clone();
+        let mut strangers = Vec::new();
         if world == Kind::Veth {
             let node = at.as_deref().map(|at| at.split('/').next().unwrap_or(at));
-            let first = cluster.state.nodes.keys().next().cloned().unwrap_or_default();
-            let node = node.map_or(first, str::to_owned);
-            add_clients(&mut cluster.state, &node, &mut inputs.open()?)?;
+            strangers = add_clients(&mut cluster.state, node, &mut inputs.open()?)?;
         }
         let ClusterArguments { seed, mtu, .. } = *arguments;
-        Ok(Self { inputs, cluster, options: arguments.options(), seed, world, at, mtu })
+        let options = arguments.options();
+        Ok(Self { inputs, cluster, options, seed, world, at, mtu, strangers })
     }
 
     /// Makes the world and does a job in it.
@@ -180,6 +182,9 @@ impl Setup {
         let (state, options, seed) = (&self.cluster.state, self.options.clone(), self.seed);
         let mut topology = Topology::new(&self.cluster.everything());
         topology.mtu = self.mtu;
+        for (client, frontend, node) in &self.strangers {
+            worlds::add_outside(&mut topology, *client, *frontend, *node);
+        }
         let refused = |error| too_large(error, &self.cluster);
         match self.world {
             Kind::Sim => {

@@ -9,7 +9,7 @@
 pub mod feed;
 pub mod flows;
 pub mod outcome;
-mod outside;
+pub mod outside;
 pub mod partial;
 pub mod reply;
 

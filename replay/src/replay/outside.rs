@@ -12,7 +12,7 @@ use super::At;
 
 /// What tells a client outside from a pod that the dump does not have.
 #[derive(Debug, Default)]
-pub(super) struct Outside {
+pub struct Outside {
     /// Addresses meant for clients outside, and the node to which the network brings their packets.
     frontends: BTreeMap<IpAddr, NodeIndex>,
     /// Where the addresses of pods come from.
@@ -22,7 +22,8 @@ pub(super) struct Outside {
 }
 
 impl Outside {
-    pub(super) fn new(state: &State, topology: &Topology, at: At) -> Self {
+    /// For a state of the cluster.
+    pub fn new(state: &State, topology: &Topology, at: At) -> Self {
         let mut frontends = BTreeMap::new();
         for port in state.services.values() {
             for frontend in &port.frontends {
@@ -40,7 +41,7 @@ impl Outside {
     }
 
     /// By which node the packets of an unknown source come in, if it is outside.
-    pub(super) fn of(
+    pub fn of(
         &self,
         topology: &Topology,
         source: IpAddr,
@@ -56,7 +57,7 @@ impl Outside {
     }
 
     /// The node whose pods have addresses like this.
-    pub(super) fn node_of(&self, address: IpAddr) -> Option<NodeIndex> {
+    pub fn node_of(&self, address: IpAddr) -> Option<NodeIndex> {
         let found = self.ranges.iter().find(|(range, _)| contains(range, address));
         found.filter(|_| !self.said).map(|(_, node)| *node)
     }
@@ -86,6 +87,6 @@ fn contains(range: &Range, address: IpAddr) -> bool {
 }
 
 /// The address under which ports of nodes are served.
-pub(super) fn unspecified(is_v4: bool) -> Address {
+pub fn unspecified(is_v4: bool) -> Address {
     if is_v4 { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) }.into()
 }

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use twinpath_control::model::{Pod, State};
 use twinpath_control::objects::ObjectName;
 use twinpath_control::tables::{Names, Options};
+use twinpath_core::address::Address;
 use twinpath_core::drop_reason::DropReason;
 use twinpath_core::hook::Hook;
 use twinpath_core::parse::parse;
@@ -25,7 +26,9 @@ use twinpath_sim::world::{World, WorldError};
 
 use super::{Sender, Stage};
 use crate::failure::Failure;
+use crate::replay::At;
 use crate::replay::feed::Feed;
+use crate::replay::outside::Outside;
 
 /// Most pods: each is a namespace with devices.
 const MAX_PODS: usize = 96;
@@ -85,6 +88,16 @@ impl VethStage {
         })
     }
 
+    /// The node to which the router sends a frame.
+    fn entry(&self, frame: &Frame) -> Option<NodeIndex> {
+        let destination = parse(frame).ok()??.tuple.destination;
+        let topology = self.world.topology();
+        match topology.owner(&destination) {
+            Some(Owner::Node(node)) => Some(node),
+            _ => topology.router.as_ref()?.routes.get(&destination).copied(),
+        }
+    }
+
     /// What a hook says of a frame at a place: the node that meets it next, and the hook.
     fn next_hook(&self, place: Place, frame: &Frame) -> Option<(NodeIndex, Hook, Tuple)> {
         let tuple = parse(frame).ok()??.tuple;
@@ -131,14 +144,17 @@ impl Stage for VethStage {
         ))
     }
 
-    /// The namespaces are made before the first packet: clients outside are pods here.
+    /// The namespaces are made before the first packet, that of the client too: see [`add_clients`].
     fn add_outside(
         &mut self,
-        _: IpAddr,
+        client: IpAddr,
         _: IpAddr,
         _: NodeIndex,
     ) -> Result<Option<ClientIndex>, WorldError> {
-        Ok(None)
+        Ok(match self.world.topology().owner(&Address::from(client)) {
+            Some(Owner::Client(index)) => Some(index),
+            _ => None,
+        })
     }
 
     fn add_address(&mut self, pod: PodIndex, _: IpAddr) -> Result<(), WorldError> {
@@ -157,7 +173,10 @@ impl Stage for VethStage {
     ) -> Result<Option<Fate>, WorldError> {
         let first = match sender {
             Sender::Pod(pod) => self.next_hook(Place::PodOut(pod), frame),
-            Sender::Node(_) | Sender::Client(_) => None,
+            Sender::Client(_) => {
+                self.entry(frame).and_then(|node| self.next_hook(Place::FromRouter(node), frame))
+            }
+            Sender::Node(_) => None,
         };
         let known = match first {
             Some((node, _, key)) => {
@@ -195,29 +214,50 @@ impl Stage for VethStage {
     }
 }
 
+/// A client outside, what it talks to, and the node by which that is reached.
+pub type Stranger = (IpAddr, IpAddr, NodeIndex);
+
 /// Gives every source of a capture that the cluster does not know a pod on a node, since namespaces are
-/// made beforehand. Frontends send nothing themselves.
-pub fn add_clients(state: &mut State, node: &str, feed: &mut Feed) -> Result<(), Failure> {
+/// made beforehand, and returns those that are outside instead. Frontends send nothing themselves.
+pub fn add_clients(
+    state: &mut State,
+    at: Option<&str>,
+    feed: &mut Feed,
+) -> Result<Vec<Stranger>, Failure> {
+    let topology = Topology::new(state);
+    let place = At {
+        node: at.and_then(|node| topology.node(node)).unwrap_or_default(),
+        pod: None,
+        said: at.is_some(),
+    };
+    let outside = Outside::new(state, &topology, place);
     let mut known: BTreeSet<IpAddr> =
         state.pods.values().flat_map(|pod| pod.addresses.clone()).collect();
     known.extend(state.nodes.values().flat_map(|node| node.addresses.clone()));
     known.extend(state.services.values().flat_map(|port| port.frontends.iter().map(|f| f.address)));
     known.extend(state.services.values().flat_map(|port| port.endpoints.iter().map(|e| e.address)));
-    let mut frame = Frame::default();
+    let (mut frame, mut strangers) = (Frame::default(), Vec::new());
     while let Ok(Some(packet)) = feed.next() {
         packet.fill(&mut frame);
         let Ok(Some(parsed)) = parse(&frame) else { continue };
-        let source = IpAddr::from(parsed.tuple.source);
-        if known.insert(source) {
-            let name = ObjectName::new("capture", &format!("client-{source}"));
-            let pod = Pod {
-                name: name.clone(),
-                addresses: vec![source],
-                node: node.to_owned(),
-                host_network: false,
-            };
-            state.pods.insert(name, pod);
+        let (source, to) = (IpAddr::from(parsed.tuple.source), &parsed.tuple.destination);
+        if !known.insert(source) {
+            continue;
         }
+        if let Some(node) = outside.of(&topology, source, to) {
+            strangers.push((source, IpAddr::from(*to), node));
+            continue;
+        }
+        let node = outside.node_of(source).unwrap_or(place.node);
+        let Some(node) = topology.nodes.get(node) else { continue };
+        let name = ObjectName::new("capture", &format!("client-{source}"));
+        let pod = Pod {
+            name: name.clone(),
+            addresses: vec![source],
+            node: node.name.clone(),
+            host_network: false,
+        };
+        state.pods.insert(name, pod);
     }
-    Ok(())
+    Ok(strangers)
 }
