@@ -12,6 +12,7 @@
 //! | tables to writes, in a safe order | [`diff`] |
 //! | all of it at once, for one object that has changed | [`keeper`] |
 //! | state to the rules that kube-proxy would write instead | [`rules`] |
+//! | state to objects again, as YAML or JSON | [`write`] |
 //!
 //! ```
 //! # use twinpath_control::{diff, model::State, read::read, tables::{Desired, Devices, Options, Planner}};
@@ -46,3 +47,4 @@ pub mod problem;
 pub mod read;
 pub mod rules;
 pub mod tables;
+pub mod write;
