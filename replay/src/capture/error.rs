@@ -4,6 +4,8 @@ use std::io;
 
 use thiserror::Error;
 
+use super::compressed::Packing;
+
 /// Why a capture cannot be read, or cannot be read further.
 #[derive(Debug, Error)]
 pub enum CaptureError {
@@ -24,6 +26,23 @@ pub enum CaptureError {
         offset: u64,
         /// What the system said.
         cause: io::Error,
+    },
+    /// A compressed file that cannot be decompressed, or not further.
+    #[error(
+        "{name}: the {format} stream is broken at byte {offset}: {what}; copy the file again, {}",
+        keep(*.packet)
+    )]
+    Stream {
+        /// File name as given.
+        name: String,
+        /// `gzip` or `zstd`.
+        format: &'static str,
+        /// Number of the packet that cannot be read, from 1.
+        packet: u64,
+        /// Bytes from the start of the compressed file.
+        offset: u64,
+        /// What is wrong with it.
+        what: String,
     },
     /// No byte at all.
     #[error(
@@ -96,12 +115,6 @@ fn keep(packet: u64) -> String {
 
 /// Known file formats that are not read: first bytes, what they are, and what to do (`{}` stands for the file name).
 const FOREIGN: &[(&[u8], &str, &str)] = &[
-    (b"\x1f\x8b", "compressed with gzip", "decompress it first: gzip -dc {} | twinpath replay -"),
-    (
-        b"\x28\xb5\x2f\xfd",
-        "compressed with zstd",
-        "decompress it first: zstd -dc {} | twinpath replay -",
-    ),
     (b"\xfd7zXZ\0", "compressed with xz", "decompress it first: xz -dc {} | twinpath replay -"),
     (
         b"\x04\x22\x4d\x18",
@@ -117,6 +130,35 @@ const FOREIGN: &[(&[u8], &str, &str)] = &[
 ];
 const MODIFIED: &str = "a modified pcap (magic a1b2cd34, records with extra fields)";
 const TO_PCAPNG: &str = "convert it first: editcap -F pcapng {} converted.pcapng";
+
+/// The error for a compressed file whose content starts with `head` and is neither pcap nor pcapng.
+pub(super) fn not_a_capture_inside(
+    name: &str,
+    format: &'static str,
+    is_cut: bool,
+    head: &[u8],
+) -> CaptureError {
+    let name = name.to_owned();
+    let foreign = |what, advice: &str| {
+        let (name, advice) = (name.clone(), advice.into());
+        CaptureError::Foreign { name, what, advice }
+    };
+    match head {
+        [] if is_cut => foreign("compressed, and cut before its first byte", "copy the file again"),
+        [] => foreign("compressed, and empty inside", "make the capture again"),
+        _ if Packing::of(head).is_some() => {
+            foreign("compressed twice", "decompress it once: gzip -dc or zstd -dc")
+        }
+        _ => match not_a_capture(&format!("{name} ({format})"), head) {
+            CaptureError::Foreign { name, what, .. } => CaptureError::Foreign {
+                name,
+                what,
+                advice: "decompress both and make a pcap or pcapng of what is inside".into(),
+            },
+            other => other,
+        },
+    }
+}
 
 /// The error for a file that starts with `head` and is neither pcap nor pcapng.
 pub(super) fn not_a_capture(name: &str, head: &[u8]) -> CaptureError {

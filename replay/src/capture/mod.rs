@@ -1,4 +1,4 @@
-//! Captures: reading pcap and pcapng, and writing what became of the packets.
+//! Captures: reading pcap and pcapng, plain or inside gzip or zstd, and writing what became of the packets.
 //!
 //! [`Capture`] reads any stream in constant memory and hands out borrowed [`Record`]s; [`to_ethernet`] gives every
 //! record the one link type the datapath knows; [`StageWriter`] writes a pcapng with an interface per stage;
@@ -24,6 +24,7 @@
 mod blocks;
 mod classic;
 mod clock;
+mod compressed;
 mod error;
 mod link;
 mod reader;

@@ -3,10 +3,12 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::blocks::{self, Blocks};
 use super::classic::{self, Classic};
-use super::error::not_a_capture;
+use super::compressed::{Packing, Progress, Unpacked};
+use super::error::{not_a_capture, not_a_capture_inside};
 use super::record::Fault;
 use super::window::Window;
 use super::{CaptureError, LinkType, Record};
@@ -36,13 +38,15 @@ pub struct Capture {
     /// Packets returned.
     packets: u64,
     length: Option<u64>,
+    /// Of a compressed file: how, and how far it is read.
+    packed: Option<(Packing, Arc<Progress>)>,
     warnings: Vec<String>,
     /// Set at the end of the file and at the first error: nothing is returned after it.
     ended: bool,
 }
 
 impl Capture {
-    /// Opens a file, or standard input for `-`. pcap and pcapng are told apart by content.
+    /// Opens a file, or standard input for `-`. Formats are told apart by content.
     pub fn open(path: &Path) -> Result<Self, CaptureError> {
         if path == "-" {
             return Self::new("standard input", Box::new(io::stdin()));
@@ -60,7 +64,7 @@ impl Capture {
         Ok(capture)
     }
 
-    /// Reads from any stream. `name` is what messages call it. No extra buffering is needed.
+    /// Reads from any stream, plain or compressed. `name` is what messages call it. No extra buffering is needed.
     pub fn new(
         name: impl Into<String>,
         source: Box<dyn Read + Send>,
@@ -70,6 +74,18 @@ impl Capture {
         if let Err(cause) = window.fill(8) {
             return Err(CaptureError::Read { name, offset: window.offset(), cause });
         }
+        let packed = match Packing::of(window.bytes()) {
+            None => None,
+            Some(packing) => {
+                let unpacked = Unpacked::new(packing, window.into_source());
+                let progress = unpacked.progress();
+                window = Window::new(Box::new(unpacked));
+                if let Err(cause) = window.fill(8) {
+                    return Err(failed(name, &Some((packing, progress)), 1, 0, cause));
+                }
+                Some((packing, progress))
+            }
+        };
         let mut interfaces = Vec::new();
         let format = if classic::is_magic(window.bytes()) {
             match Classic::new(&mut window) {
@@ -77,15 +93,21 @@ impl Capture {
                     interfaces.push(interface);
                     Format::Classic(classic)
                 }
-                Err(fault) => return Err(at_start(name, fault)),
+                Err(fault) => return Err(at_start(name, &packed, fault)),
             }
         } else if blocks::is_magic(window.bytes()) {
             Format::Blocks(Blocks::new())
         } else {
-            return Err(not_a_capture(&name, window.bytes()));
+            return Err(match &packed {
+                None => not_a_capture(&name, window.bytes()),
+                Some((packing, progress)) => {
+                    not_a_capture_inside(&name, packing.name(), progress.is_cut(), window.bytes())
+                }
+            });
         };
         let (packets, length, warnings) = (0, None, Vec::new());
-        Ok(Self { name, window, format, interfaces, packets, length, warnings, ended: false })
+        let ended = false;
+        Ok(Self { name, window, format, interfaces, packets, length, packed, warnings, ended })
     }
 
     /// The next packet, or `None` at the end. A file that ends inside a record ends there, with a warning. After an
@@ -109,6 +131,7 @@ impl Capture {
                 number: self.packets,
                 timestamp,
                 interface: 0,
+                interface_name: "",
                 link,
                 data,
                 original_len: original_len.max(data.len() as u32),
@@ -134,6 +157,7 @@ impl Capture {
                     number: self.packets,
                     timestamp: located.timestamp,
                     interface: located.interface,
+                    interface_name: name_of(&self.interfaces, located.interface),
                     link: located.link,
                     data,
                     original_len: located.original_len.max(data.len() as u32),
@@ -164,20 +188,41 @@ impl Capture {
             }
         }
         let offset = self.window.offset();
-        match fault {
+        // Places inside a compressed file are those of what is in it.
+        let inside = match &self.packed {
+            Some((packing, _)) => format!("{name} ({})", packing.name()),
+            None => name.clone(),
+        };
+        let result = match fault {
             None => Ok(None),
             Some(Fault::Cut(start)) => {
                 let left = offset + self.window.bytes().len() as u64 - start;
                 self.warnings.push(format!(
-                    "{name}: cut after packet {packets}: {left} bytes of an incomplete record at byte {start} ignored"
+                    "{inside}: cut after packet {packets}: {left} bytes of an incomplete record at byte {start} ignored"
                 ));
                 Ok(None)
             }
-            Some(Fault::Io(cause)) => Err(CaptureError::Read { name: name.clone(), offset, cause }),
+            Some(Fault::Io(cause)) => {
+                Err(failed(name.clone(), &self.packed, packets + 1, offset, cause))
+            }
             Some(Fault::Corrupt(what)) => {
-                Err(CaptureError::Corrupt { name: name.clone(), packet: packets + 1, offset, what })
+                Err(CaptureError::Corrupt { name: inside, packet: packets + 1, offset, what })
+            }
+        };
+        if let Some((packing, progress)) = &self.packed {
+            let (format, at) = (packing.name(), progress.consumed());
+            if progress.is_cut() {
+                self.warnings.push(format!(
+                    "{name}: the {format} stream is cut at byte {at}; the packets up to there count"
+                ));
+            }
+            if progress.has_trailing() {
+                self.warnings.push(format!(
+                    "{name}: what follows the {format} stream at byte {at} is ignored"
+                ));
             }
         }
+        result
     }
 
     /// What messages call the capture.
@@ -196,9 +241,12 @@ impl Capture {
         &self.warnings
     }
 
-    /// Bytes of the file that are done with.
+    /// Bytes of the file that are done with; of a compressed one those that were decompressed.
     pub fn bytes_read(&self) -> u64 {
-        self.window.offset()
+        match &self.packed {
+            Some((_, progress)) => progress.consumed(),
+            None => self.window.offset(),
+        }
     }
 
     /// Length of the file in bytes; unknown for a pipe.
@@ -207,10 +255,35 @@ impl Capture {
     }
 }
 
+/// The name of an interface.
+#[inline]
+fn name_of(interfaces: &[Interface], number: u32) -> &str {
+    interfaces.get(number as usize).map_or("", |interface| &interface.name)
+}
+
+/// Reading failed: the system did, or a compressed stream is broken. `packet` is the one that was to be read.
+fn failed(
+    name: String,
+    packed: &Option<(Packing, Arc<Progress>)>,
+    packet: u64,
+    offset: u64,
+    cause: io::Error,
+) -> CaptureError {
+    let Some((packing, progress)) = packed else {
+        return CaptureError::Read { name, offset, cause };
+    };
+    let offset = progress.consumed();
+    if cause.kind() != io::ErrorKind::InvalidData {
+        return CaptureError::Read { name, offset, cause };
+    }
+    let (format, what) = (packing.name(), cause.to_string());
+    CaptureError::Stream { name, format, packet, offset, what }
+}
+
 /// A fault in the file header.
-fn at_start(name: String, fault: Fault) -> CaptureError {
+fn at_start(name: String, packed: &Option<(Packing, Arc<Progress>)>, fault: Fault) -> CaptureError {
     match fault {
-        Fault::Io(cause) => CaptureError::Read { name, offset: 0, cause },
+        Fault::Io(cause) => failed(name, packed, 1, 0, cause),
         Fault::Corrupt(what) => CaptureError::Header { name, what },
         Fault::Cut(_) => CaptureError::Header { name, what: "cut".into() },
     }

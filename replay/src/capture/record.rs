@@ -17,6 +17,8 @@ pub struct Record<'a> {
     pub timestamp: u64,
     /// Index of the interface in [`Capture::interfaces`](super::Capture::interfaces).
     pub interface: u32,
+    /// Its name (`eth0`), or empty.
+    pub interface_name: &'a str,
     /// What the bytes start with.
     pub link: LinkType,
     /// The captured bytes.

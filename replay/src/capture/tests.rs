@@ -42,14 +42,9 @@ fn not_captures() {
              convert it first: editcap -F pcapng t.pcap converted.pcapng",
         ),
         (
-            "gzip",
-            b"\x1f\x8b\x08\0",
-            "t.pcap: compressed with gzip; decompress it first: gzip -dc t.pcap | twinpath replay -",
-        ),
-        (
-            "zstd",
-            b"\x28\xb5\x2f\xfd",
-            "t.pcap: compressed with zstd; decompress it first: zstd -dc t.pcap | twinpath replay -",
+            "xz",
+            b"\xfd7zXZ\0\0",
+            "t.pcap: compressed with xz; decompress it first: xz -dc t.pcap | twinpath replay -",
         ),
         (
             "a cut file header",

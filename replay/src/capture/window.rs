@@ -21,6 +21,13 @@ impl Window {
         Self { source, buffer: vec![0; START_SIZE], start: 0, end: 0, base: 0 }
     }
 
+    /// The stream with the bytes at hand put back.
+    pub(super) fn into_source(mut self) -> Box<dyn Read + Send> {
+        self.buffer.truncate(self.end);
+        self.buffer.drain(..self.start);
+        Box::new(io::Cursor::new(self.buffer).chain(self.source))
+    }
+
     /// The bytes at hand.
     #[inline]
     pub(super) fn bytes(&self) -> &[u8] {

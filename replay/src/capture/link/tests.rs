@@ -8,7 +8,16 @@ fn record(link: u32, data: &[u8]) -> Record<'_> {
     let link = LinkType(link);
     // 100 bytes more on the wire than captured.
     let original_len = data.len() as u32 + 100;
-    Record { number: 1, timestamp: 0, interface: 0, link, data, original_len, comment: None }
+    Record {
+        number: 1,
+        timestamp: 0,
+        interface: 0,
+        interface_name: "",
+        link,
+        data,
+        original_len,
+        comment: None,
+    }
 }
 
 fn sll(kind: u8, hardware: u16, length: u8, protocol: u16) -> Vec<u8> {
