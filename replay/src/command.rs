@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::failure::{Ending, Failure};
 
 pub mod bench;
+pub mod captures;
 pub mod replay;
 pub mod setup;
 pub mod verify;

@@ -126,7 +126,7 @@ fn compare(set: &str, partial: bool) -> (usize, usize) {
             timestamp: *timestamp,
             data: bytes,
             original_len: bytes.len() as u32,
-            broken: None,
+            ..Captured::default()
         };
         recorder.clear();
         replay.packet(&captured, &mut frame, &mut recorder).unwrap();

@@ -8,10 +8,12 @@ use clap::{Args, ColorChoice, ValueEnum};
 use twinpath_control::tables::Names;
 use twinpath_sim::frame::Frame;
 
+use super::captures::CaptureArguments;
 use super::setup::{self, ClusterArguments, Job, Setup, say};
 use crate::capture::LinkError;
 use crate::failure::{Ending, Failure};
 use crate::replay::Replay;
+use crate::replay::hints::Hints;
 use crate::report::json::Json;
 use crate::report::progress::Progress;
 use crate::report::recorder::Recorder;
@@ -34,6 +36,9 @@ Examples:
   tshark -r stages.pcapng -Y 'frame.packet_id==5'
       Every stage of packet 5 on its way through the cluster.
 
+  twinpath replay node1=a.pcap.gz node2=b.pcap.zst --dedup --offset node2=-3.1ms -f cluster.yaml
+      Captures of two nodes by one clock, each packet once.
+
   tcpdump -i any -w - port 80 | twinpath replay - -f cluster.yaml
   twinpath replay client.pcap -o json | jq -r 'select(.verdict==\"DROPPED\").drop_reason_desc'
 
@@ -48,9 +53,13 @@ Exit codes: 0 fine; 1 a reply did not arrive as captured; 2 wrong usage or unrea
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Arguments {
-    /// Captures, pcap or pcapng, `-` for standard input; several are merged by time
-    #[arg(required = true, value_name = "CAPTURE")]
+    /// Captures, pcap or pcapng, plain or in gzip or zstd, `-` for standard input; several are merged by time
+    ///
+    /// `node1=FILE` says on which node a capture was taken.
+    #[arg(required = true, value_name = "[NODE=]CAPTURE")]
     captures: Vec<PathBuf>,
+    #[command(flatten)]
+    reading: CaptureArguments,
     #[command(flatten)]
     cluster: ClusterArguments,
     /// What to send the packets through
@@ -91,7 +100,8 @@ pub fn run(arguments: &Arguments) -> Result<Ending, Failure> {
                 .into(),
         ));
     }
-    let setup = Setup::new(&arguments.cluster, &arguments.captures, arguments.world)?;
+    let setup =
+        Setup::new(&arguments.cluster, &arguments.captures, &arguments.reading, arguments.world)?;
     setup.run(Show { arguments, setup: &setup })
 }
 
@@ -124,6 +134,7 @@ impl Job for Show<'_> {
         let mut recorder = Recorder::default();
         let looking = !arguments.quiet || stages.is_some();
         let limit = arguments.count.unwrap_or(u64::MAX);
+        let mut hints = Hints::new(&setup.cluster.state);
         let mut broken: Option<LinkError> = None;
         let ended = loop {
             if replay.totals.packets >= limit {
@@ -141,11 +152,13 @@ impl Job for Show<'_> {
                     broken = broken.or(Some(*cause));
                 }
                 replay.packet(packet, &mut frame, &mut ())?;
+                hints.packet(packet, replay.flows());
                 progress.step(replay.totals.packets, &feed);
                 continue;
             }
             recorder.clear();
             replay.packet(packet, &mut frame, &mut recorder)?;
+            hints.packet(packet, replay.flows());
             broken = broken.or(packet.broken.copied());
             let seen = Seen {
                 topology: replay.stage.topology(),
@@ -166,8 +179,8 @@ impl Job for Show<'_> {
         if let Some((path, stages)) = stages {
             stages.finish().map_err(|cause| writing(path, cause))?;
         }
-        for warning in feed.captures().flat_map(crate::capture::Capture::warnings) {
-            say(&format!("warning: {warning}"));
+        for note in feed.notes().iter().chain(&hints.notes()) {
+            say(note);
         }
         let totals = &replay.totals;
         if let Some(cause) = broken {

@@ -11,9 +11,11 @@ use twinpath_core::service::Algorithm;
 use twinpath_sim::topology::Topology;
 use twinpath_sim::world::WorldError;
 
+use super::captures::CaptureArguments;
 use crate::cluster::{Cluster, derive::derive, load::load};
 use crate::failure::Failure;
 use crate::replay::feed::Inputs;
+use crate::replay::feed::source::Source;
 use crate::replay::{At, Replay};
 use crate::worlds::veth::{Stranger, VethStage, add_clients};
 use crate::worlds::{self, Kind, Stage};
@@ -147,17 +149,18 @@ impl Setup {
     pub fn new(
         arguments: &ClusterArguments,
         captures: &[PathBuf],
+        reading: &CaptureArguments,
         world: Kind,
     ) -> Result<Self, Failure> {
-        let stdin = |paths: &[PathBuf]| paths.iter().any(|path| path == "-");
-        if stdin(captures) && stdin(&arguments.states) {
+        let stdin = captures.iter().any(|name| Source::new(name).is_stdin());
+        if stdin && arguments.states.iter().any(|path| path == "-") {
             return Err(Failure::Usage(
                 "standard input is named both as capture and with -f; give a file for one of them"
                     .into(),
             ));
         }
         let derived = arguments.states.is_empty();
-        let inputs = Inputs::new(captures, derived || world == Kind::Veth)?;
+        let inputs = Inputs::new(captures, &reading.reading(), derived || world == Kind::Veth)?;
         let mut cluster =
             if derived { derive(&mut inputs.open()?)? } else { load(&arguments.states)? };
         for change in &arguments.then {

@@ -50,7 +50,7 @@ struct PacketLine<'a> {
     world: &'static str,
     id: String,
     #[serde(rename = "in")]
-    sent: Headers,
+    sent: Headers<'a>,
     out: Option<Ends>,
     verdict: &'static str,
     drop_reason_desc: Option<&'static str>,
@@ -61,16 +61,24 @@ struct PacketLine<'a> {
     nat: Option<Nat>,
     ct: Option<Conntrack>,
     reply: Option<Reply>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comment: Option<&'a str>,
 }
 
 #[derive(Serialize)]
-struct Headers {
+struct Headers<'a> {
     src: Option<String>,
     dst: Option<String>,
     proto: Option<String>,
     flags: Vec<&'static str>,
     len: u32,
     pod: Option<String>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    iface: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ifindex: Option<u32>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    node: &'a str,
 }
 
 #[derive(Serialize)]
@@ -191,6 +199,7 @@ impl Report for Json {
                 created: matches!(made.decision.status(), Status::New | Status::Reopened),
             }),
             reply: reply(outcome),
+            comment: seen.packet.comment,
         };
         self.line(&line)
     }
@@ -238,7 +247,7 @@ impl Report for Json {
     }
 }
 
-fn headers(seen: &Seen<'_>, sent: Option<&Parsed>) -> Headers {
+fn headers<'a>(seen: &Seen<'a>, sent: Option<&Parsed>) -> Headers<'a> {
     let ends = sent.map(ends);
     Headers {
         src: ends.as_ref().map(|ends| ends.src.clone()),
@@ -250,6 +259,9 @@ fn headers(seen: &Seen<'_>, sent: Option<&Parsed>) -> Headers {
             Some(Sender::Pod(pod)) => seen.topology.pods.get(pod).map(|info| info.name.to_string()),
             _ => None,
         },
+        iface: seen.packet.interface,
+        ifindex: seen.packet.place.ifindex,
+        node: seen.packet.node,
     }
 }
 

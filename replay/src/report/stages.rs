@@ -107,6 +107,10 @@ fn comment(context: &Context<'_>, seen: &Seen<'_>) -> String {
     if let Some(difference) = &outcome.difference {
         text.push_str(&format!(", reply differs: {difference}"));
     }
+    if let Some(theirs) = seen.packet.comment {
+        text.push_str(" | ");
+        text.push_str(theirs);
+    }
     text
 }
 

@@ -85,6 +85,11 @@ impl Report for Table {
         }
         change(line, seen, sent.as_ref()).map_err(io::Error::other)?;
         line.truncate(line.trim_end().len());
+        if let Some(comment) = seen.packet.comment.filter(|_| self.wide) {
+            line.push_str("  # ");
+            // It is somebody else's text: a line of its own, or a command to the terminal, it must not become.
+            line.extend(comment.chars().map(|c| if c.is_control() { ' ' } else { c }));
+        }
         line.push('\n');
         self.output.write_all(line.as_bytes())
     }
