@@ -13,6 +13,7 @@
 //! | all of it at once, for one object that has changed | [`keeper`] |
 //! | state to the rules that kube-proxy would write instead | [`rules`] |
 //! | state to objects again, as YAML or JSON | [`write`] |
+//! | the rules of other proxies to objects | [`import`] |
 //!
 //! ```
 //! # use twinpath_control::{diff, model::State, read::read, tables::{Desired, Devices, Options, Planner}};
@@ -39,6 +40,7 @@
 #![deny(missing_docs)]
 
 pub mod diff;
+pub mod import;
 pub mod keeper;
 pub mod maglev;
 pub mod model;

@@ -104,7 +104,7 @@ pub(crate) fn small(bytes: &[u8], plain: bool) -> State {
         }));
         for namespace in ["default", "kube-system"] {
             for slice in 0..dice.below(4) {
-                items.push(self::slice(&mut dice, (namespace, name), slice, &entries));
+                items.push(self::slice(&mut dice, (namespace, name), slice, &entries, plain));
             }
         }
     }
@@ -117,15 +117,27 @@ pub(crate) fn small(bytes: &[u8], plain: bool) -> State {
     state
 }
 
-fn slice(dice: &mut Dice<'_>, service: (&str, &str), number: u8, entries: &[Value]) -> Value {
+fn slice(
+    dice: &mut Dice<'_>,
+    service: (&str, &str),
+    number: u8,
+    entries: &[Value],
+    plain: bool,
+) -> Value {
     let v6 = dice.one_in(3);
     let mut endpoints = Vec::new();
     for i in 0..dice.below(4) {
         let address = if v6 { format!("fd00::{i}") } else { format!("10.0.0.{i}") };
+        // An address is on one node, whoever has it.
+        let nodes = if plain {
+            &["a", "no", "1.5", ""][usize::from(i)..][..1]
+        } else {
+            &["", "a", "no", "1.5"]
+        };
         endpoints.push(json!({
             "addresses": [address],
             "conditions": {"ready": !dice.one_in(4), "serving": !dice.one_in(4), "terminating": dice.one_in(4)},
-            "nodeName": dice.pick(&["", "a", "no", "1.5"]),
+            "nodeName": dice.pick(nodes),
             "zone": dice.pick(&["", "east"]),
             "hints": {"forZones": dice.some(&[json!({"name": "east"}), json!({"name": "yes"})]),
                 "forNodes": dice.some(&[json!({"name": "a"})])},
