@@ -184,7 +184,8 @@ fn nodes_and_their_clocks() {
     ] {
         let absent = "node2=absent.pcap";
         let ran = replay(
-            &[&[&*a, if arguments[0] == "--world" { absent } else { &*b }][..], &arguments].concat(),
+            &[&[&*a, if arguments[0] == "--world" { absent } else { &*b }][..], &arguments]
+                .concat(),
         );
         assert_eq!(ran.code, 2, "{}", ran.stderr);
         assert!(ran.stderr.to_lowercase().contains(&expected.to_lowercase()), "{}", ran.stderr);

@@ -166,6 +166,10 @@ fn spooling(cause: io::Error) -> Failure {
 pub struct Feed(Kind);
 
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one feed, and the larger variant is the fast one"
+)]
 enum Kind {
     Single(Single),
     Merge(Box<Merge>),

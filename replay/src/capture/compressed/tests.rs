@@ -84,8 +84,9 @@ fn what_is_wrong_is_said() {
     let behind = |file: &[u8]| [file, b"and more"].concat();
     let huge = [0x28, 0xb5, 0x2f, 0xfd, 0, 21 << 3, 1, 0, 0];
     let empty = gzip(b"");
-    // Name, file, packets, error, first warning, last warning: beginnings.
-    let table: &[(&str, &[u8], std::ops::RangeInclusive<usize>, &str, &str)] = &[
+    // Name, file, packets, beginnings of the error and of the last warning.
+    type Row<'a> = (&'a str, &'a [u8], std::ops::RangeInclusive<usize>, &'a str, &'a str);
+    let table: &[Row<'_>] = &[
         ("cut gzip", &half(&gz), 100..=160, "", "t.pcap: the gzip stream is cut at byte 1"),
         (
             "cut zstd",
