@@ -197,7 +197,7 @@ fn a_failing_disk() {
     impl Read for Failing {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
             if self.0.is_empty() {
-                return Err(io::Error::from_raw_os_error(5));
+                return Err(io::Error::from_raw_os_error(22));
             }
             let n = self.0.len().min(buffer.len());
             buffer[..n].copy_from_slice(&self.0.drain(..n).collect::<Vec<u8>>());
@@ -206,7 +206,7 @@ fn a_failing_disk() {
     }
     let gz = gzip(&capture());
     let half = gz[..gz.len() / 2].to_vec();
-    let expected = format!("t.pcap: reading failed at byte {}: Input/output error", half.len());
+    let expected = format!("t.pcap: reading failed at byte {}: Invalid argument", half.len());
     let mut capture = super::super::Capture::new("t.pcap", Box::new(Failing(half))).unwrap();
     let error = loop {
         match capture.next() {
