@@ -4,6 +4,7 @@
 //! |---|---|
 //! | the comparison with iptables, nftables and IPVS | [`mod@bench`] |
 //! | reading and writing captures | [`capture`] |
+//! | which packets are shown | [`filter`] |
 //! | the cluster: from dumps, or derived from a capture | [`cluster`] |
 //! | worlds to send packets through | [`worlds`] |
 //! | a capture's packets through a world | [`replay`] |
@@ -20,6 +21,7 @@ pub mod capture;
 pub mod cluster;
 pub mod command;
 pub mod failure;
+pub mod filter;
 pub mod netfilter;
 pub mod replay;
 pub mod report;

@@ -1,0 +1,3 @@
+//! Which packets are shown.
+
+pub mod expression;
