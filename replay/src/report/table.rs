@@ -175,7 +175,7 @@ pub(super) fn flags(flags: u8) -> String {
 }
 
 /// The service that a packet goes to or comes from, whether or not it got there.
-pub(super) fn service<'a>(
+pub(crate) fn service<'a>(
     context: &'a Context<'_>,
     seen: &Seen<'_>,
     sent: Option<&Parsed>,
