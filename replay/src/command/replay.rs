@@ -1,26 +1,19 @@
 //! `twinpath replay`.
 
-use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+mod hint;
+mod show;
+
+use std::path::PathBuf;
 
 use clap::{Args, ColorChoice, ValueEnum};
-use twinpath_control::tables::Names;
-use twinpath_sim::frame::Frame;
 
 use super::captures::CaptureArguments;
-use super::setup::{self, ClusterArguments, Job, Setup, say};
-use crate::capture::LinkError;
+use super::setup::{ClusterArguments, Setup};
 use crate::failure::{Ending, Failure};
-use crate::replay::Replay;
-use crate::replay::hints::Hints;
-use crate::report::json::Json;
-use crate::report::progress::Progress;
-use crate::report::recorder::Recorder;
-use crate::report::stages::Stages;
-use crate::report::table::Table;
-use crate::report::{Context, Report, Run, Seen};
-use crate::worlds::{Kind, Stage};
+use crate::filter::conditions::Conditions;
+use crate::filter::{Filter, positional};
+use crate::worlds::Kind;
+use show::Show;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,11 +32,26 @@ Examples:
   twinpath replay node1=a.pcap.gz node2=b.pcap.zst --dedup --offset node2=-3.1ms -f cluster.yaml
       Captures of two nodes by one clock, each packet once.
 
+  twinpath replay node-a.pcap node-b.pcap -f cluster.yaml 'tcp port 80 and host 10.0.0.1'
+  twinpath replay client.pcap -f cluster.yaml --to-service default/web --verdict dropped
+      Only some packets, by a filter of tcpdump's or by flags of hubble's.
+
+  twinpath replay client.pcap -f cluster.yaml -q --services --flows
+      Sums of each service, with the share of each backend, and of each flow.
+
   tcpdump -i any -w - port 80 | twinpath replay - -f cluster.yaml
   twinpath replay client.pcap -o json | jq -r 'select(.verdict==\"DROPPED\").drop_reason_desc'
 
-Exit codes: 0 fine; 1 a reply did not arrive as captured; 2 wrong usage or unreadable input;
-3 this machine or build lacks the world that was asked for; 4 no packet was replayed; 70 a bug.";
+Filters choose what is shown, written with -w, and summed up by --flows and --services. All packets
+are replayed all the same, since what becomes of one depends on those before it; with --only, those
+that the filter expression does not match are left out altogether. The expression is about packets as
+captured. Flags that name addresses and ports match a packet if they do before or after its
+translation: --ip 10.244.1.11 finds the packets that a service sent to this backend. Several of one
+flag are alternatives, different flags must all hold, --not turns the one flag behind it around.
+
+Exit codes: 0 fine; 1 a reply did not arrive as captured, or --fail-on; 2 wrong usage or unreadable
+input; 3 this machine or build lacks the world that was asked for; 4 no packet was replayed or none is
+shown; 70 a bug.";
 
 /// Replay captures through a service datapath and say what becomes of every packet
 ///
@@ -53,11 +61,12 @@ Exit codes: 0 fine; 1 a reply did not arrive as captured; 2 wrong usage or unrea
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Arguments {
-    /// Captures, pcap or pcapng, plain or in gzip or zstd, `-` for standard input; several are merged by time
+    /// Captures, pcap or pcapng, plain or in gzip or zstd, `-` for standard input; several are merged by time. Behind
+    /// them, a filter expression as tcpdump takes it: only packets that it matches are shown
     ///
     /// `node1=FILE` says on which node a capture was taken.
-    #[arg(required = true, value_name = "[NODE=]CAPTURE")]
-    captures: Vec<PathBuf>,
+    #[arg(required = true, value_name = "[NODE=]CAPTURE|EXPRESSION")]
+    words: Vec<String>,
     #[command(flatten)]
     reading: CaptureArguments,
     #[command(flatten)]
@@ -74,6 +83,31 @@ pub struct Arguments {
     /// The summary only
     #[arg(short, long)]
     quiet: bool,
+    /// Sums of each flow, behind the packets or, with -q, instead of them
+    #[arg(long)]
+    flows: bool,
+    /// Sums of each service and of its backends, behind the packets or, with -q, instead of them
+    #[arg(long)]
+    services: bool,
+    /// No names of columns in tables
+    #[arg(long)]
+    no_headers: bool,
+    /// End with exit code 1 if this happened to a packet that is shown; may be repeated. A reply that
+    /// does not arrive as captured always does
+    #[arg(long, value_enum, value_name = "WHAT")]
+    fail_on: Vec<FailOn>,
+    #[command(flatten)]
+    conditions: Conditions,
+    /// The first N of them
+    #[arg(long, value_name = "N", help_heading = SHOWN)]
+    first: Option<u64>,
+    /// The last N of them, at most a million
+    #[arg(long, value_name = "N", help_heading = SHOWN, conflicts_with = "first",
+        value_parser = clap::value_parser!(u64).range(..=1_000_000))]
+    last: Option<u64>,
+    /// Replay only packets that the filter expression matches, as if there were no others
+    #[arg(long, help_heading = SHOWN)]
+    only: bool,
     /// Stop after so many packets
     #[arg(short = 'c', long, value_name = "N")]
     count: Option<u64>,
@@ -90,159 +124,42 @@ enum Form {
     Wide,
     /// JSON lines, for programs; the last one is the summary.
     Json,
+    /// JSON lines that `hubble observe --input-file` takes; the summary goes to standard error.
+    Hubble,
 }
+
+/// What ends the command with exit code 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FailOn {
+    /// A packet is dropped.
+    Drop,
+    /// A reply has no request before it.
+    Unmatched,
+    /// A reply does not arrive as captured.
+    Difference,
+}
+
+/// Above the options about which packets are shown.
+const SHOWN: &str = crate::filter::conditions::HEADING;
 
 /// Replays.
 pub fn run(arguments: &Arguments) -> Result<Ending, Failure> {
+    let usage = |text: &str| Err(Failure::Usage(text.into()));
     if arguments.write.as_ref().is_some_and(|path| path == "-") && !arguments.quiet {
-        return Err(Failure::Usage(
-            "-w - and the output of packets both go to standard output; add -q, or give -w a file"
-                .into(),
-        ));
+        return usage(
+            "-w - and the output of packets both go to standard output; add -q, or give -w a file",
+        );
     }
-    let setup =
-        Setup::new(&arguments.cluster, &arguments.captures, &arguments.reading, arguments.world)?;
-    setup.run(Show { arguments, setup: &setup })
-}
-
-/// Sends all packets and says what became of them.
-struct Show<'a> {
-    arguments: &'a Arguments,
-    setup: &'a Setup,
-}
-
-impl Job for Show<'_> {
-    type Output = Ending;
-
-    fn run<S: Stage>(self, mut replay: Replay<S>, names: Names) -> Result<Ending, Failure> {
-        let Self { arguments, setup } = self;
-        let mut feed = setup.inputs.open()?;
-        let context = Context {
-            names,
-            state: &setup.cluster.state,
-            source: &setup.cluster.source,
-            seed: setup.seed,
-            world: setup.world.name(),
-        };
-        let mut report = reporter(arguments);
-        let mut stages = match &arguments.write {
-            Some(path) => Some((path, stages(path, &context)?)),
-            None => None,
-        };
-        let mut progress = Progress::new(&feed, arguments.quiet);
-        let mut frame = Frame::default();
-        let mut recorder = Recorder::default();
-        let looking = !arguments.quiet || stages.is_some();
-        let limit = arguments.count.unwrap_or(u64::MAX);
-        let mut hints = Hints::new(&setup.cluster.state);
-        let mut broken: Option<LinkError> = None;
-        let ended = loop {
-            if replay.totals.packets >= limit {
-                break Ok(());
-            }
-            // Borrowed and not moved out, so that the packet need not be copied.
-            let next = feed.next();
-            let packet = match &next {
-                Ok(Some(packet)) => packet,
-                Ok(None) => break Ok(()),
-                Err(_) => break next.map(drop),
-            };
-            if !looking {
-                if let Some(cause) = packet.broken {
-                    broken = broken.or(Some(*cause));
-                }
-                replay.packet(packet, &mut frame, &mut ())?;
-                hints.packet(packet, replay.flows());
-                progress.step(replay.totals.packets, &feed);
-                continue;
-            }
-            recorder.clear();
-            replay.packet(packet, &mut frame, &mut recorder)?;
-            hints.packet(packet, replay.flows());
-            broken = broken.or(packet.broken.copied());
-            let seen = Seen {
-                topology: replay.stage.topology(),
-                number: replay.totals.packets,
-                packet,
-                outcome: &replay.outcome,
-                recorder: &recorder,
-            };
-            if !arguments.quiet {
-                report.packet(&context, &seen).map_err(Failure::Output)?;
-            }
-            if let Some((path, stages)) = &mut stages {
-                stages.packet(&context, &seen).map_err(|cause| writing(path, cause))?;
-            }
-            progress.step(replay.totals.packets, &feed);
-        };
-        progress.end();
-        if let Some((path, stages)) = stages {
-            stages.finish().map_err(|cause| writing(path, cause))?;
-        }
-        for note in feed.notes().iter().chain(&hints.notes()) {
-            say(note);
-        }
-        let totals = &replay.totals;
-        if let Some(cause) = broken {
-            if totals.packets == totals.broken {
-                let name = setup.inputs.paths().first().map(|path| path.display().to_string());
-                return Err(Failure::Link { name: name.unwrap_or_default(), cause });
-            }
-            say(&format!(
-                "warning: {} packets were not replayed; the first: {cause}",
-                totals.broken
-            ));
-        }
-        for (number, difference) in &totals.differences {
-            say(&format!("packet {number}: reply: {difference}"));
-        }
-        let run = Run {
-            totals,
-            flows: replay.flows(),
-            complete: ended.is_ok(),
-            paths: setup.inputs.paths(),
-        };
-        report.summary(&context, &run).map_err(Failure::Output)?;
-        ended?;
-        Ok(match (totals.packets, totals.different) {
-            (0, _) => Ending::Nothing,
-            (_, 0) => Ending::Fine,
-            _ => Ending::Different,
-        })
+    if arguments.output == Form::Hubble && (arguments.flows || arguments.services) {
+        return usage(
+            "-o hubble has lines of packets alone; --flows and --services go with the others",
+        );
     }
-}
-
-fn reporter(arguments: &Arguments) -> Box<dyn Report> {
-    let colour = match arguments.color {
-        ColorChoice::Always => true,
-        ColorChoice::Never => false,
-        ColorChoice::Auto => {
-            anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
-        }
-    };
-    let output: Box<dyn Write> = if arguments.write.as_ref().is_some_and(|path| path == "-") {
-        Box::new(io::stderr())
-    } else if io::stdout().is_terminal() {
-        Box::new(io::stdout())
-    } else {
-        Box::new(BufWriter::with_capacity(64 * 1024, io::stdout()))
-    };
-    match arguments.output {
-        Form::Table => Box::new(Table::new(output, false, colour)),
-        Form::Wide => Box::new(Table::new(output, true, colour)),
-        Form::Json => Box::new(Json::new(output)),
+    let (captures, expression) = positional::split(&arguments.words)?;
+    if arguments.only && expression.is_none() {
+        return usage("--only is about a filter expression; give one behind the captures");
     }
-}
-
-fn stages(path: &Path, context: &Context<'_>) -> Result<Stages, Failure> {
-    let output: Box<dyn Write> = if path == "-" {
-        Box::new(io::stdout())
-    } else {
-        Box::new(File::create(path).map_err(|cause| writing(path, cause))?)
-    };
-    Stages::new(Box::new(BufWriter::new(output)), context).map_err(|cause| writing(path, cause))
-}
-
-fn writing(path: &Path, cause: io::Error) -> Failure {
-    setup::writing(path, cause, "give -w a file that can be written")
+    let setup = Setup::new(&arguments.cluster, &captures, &arguments.reading, arguments.world)?;
+    let filter = Filter { expression, conditions: arguments.conditions.clone() };
+    setup.run(Show { arguments, setup: &setup, captures: &captures, filter })
 }

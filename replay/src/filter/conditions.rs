@@ -14,6 +14,7 @@ use twinpath_core::drop_reason::DropReason;
 
 use crate::replay::outcome::Verdict;
 use crate::report::{Context, Seen};
+pub use arguments::HEADING;
 use facts::Facts;
 
 /// All conditions of a command line.

@@ -3,39 +3,37 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::Path;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use twinpath_control::model::PortName;
 use twinpath_core::address::Address;
 use twinpath_core::parse::{Parsed, Transport};
 use twinpath_core::tuple::Tuple;
 use twinpath_core::verdict::Status;
 
-use super::{Context, Report, Run, Seen, table};
+use super::lines::Lines;
+use super::{Context, Report, Run, Seen, Shown, table};
 use crate::replay::flows::Role;
 use crate::replay::outcome::{Outcome, Verdict};
 use crate::worlds::Sender;
 
 /// The version of the format: a field that is there keeps its name, type and meaning.
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 
 /// JSON lines.
 pub struct Json {
-    output: Box<dyn Write>,
+    lines: Lines,
+    line: Vec<u8>,
 }
 
 impl Json {
-    /// Lines on `output`.
-    pub fn new(output: Box<dyn Write>) -> Self {
-        Self { output }
-    }
-
-    fn line(&mut self, value: &impl Serialize) -> io::Result<()> {
-        serde_json::to_writer(&mut self.output, value)?;
-        self.output.write_all(b"\n")
+    /// Packets as these lines, the summary behind them.
+    pub const fn new(lines: Lines) -> Self {
+        Self { lines, line: Vec::new() }
     }
 }
 
@@ -82,13 +80,13 @@ struct Headers<'a> {
 }
 
 #[derive(Serialize)]
-struct Ends {
-    src: String,
-    dst: String,
+pub(super) struct Ends {
+    pub(super) src: String,
+    pub(super) dst: String,
 }
 
 #[derive(Serialize)]
-struct Service<'a> {
+pub(super) struct Service<'a> {
     namespace: &'a str,
     name: &'a str,
     port: &'a str,
@@ -98,7 +96,7 @@ struct Service<'a> {
 }
 
 #[derive(Serialize)]
-struct Backend<'a> {
+pub(super) struct Backend<'a> {
     address: String,
     namespace: Option<&'a str>,
     pod: Option<&'a str>,
@@ -132,6 +130,7 @@ struct SummaryLine<'a> {
     kind: &'static str,
     complete: bool,
     packets: u64,
+    shown: u64,
     flows: usize,
     verdicts: BTreeMap<&'static str, u64>,
     drops: BTreeMap<&'static str, u64>,
@@ -201,7 +200,10 @@ impl Report for Json {
             reply: reply(outcome),
             comment: seen.packet.comment,
         };
-        self.line(&line)
+        self.line.clear();
+        serde_json::to_writer(&mut self.line, &line)?;
+        self.line.push(b'\n');
+        self.lines.put(&self.line)
     }
 
     fn summary(&mut self, context: &Context<'_>, run: &Run<'_>) -> io::Result<()> {
@@ -222,6 +224,7 @@ impl Report for Json {
             kind: "summary",
             complete: run.complete,
             packets: totals.packets,
+            shown: run.shown.as_ref().map_or(totals.packets, Shown::packets),
             flows: run.flows,
             verdicts: Verdict::ALL.iter().map(|v| (v.name(), totals.with(*v))).collect(),
             drops: totals.drops.iter().map(|(reason, n)| (reason.name(), *n)).collect(),
@@ -242,8 +245,11 @@ impl Report for Json {
             inputs: inputs.collect(),
             twinpath: env!("CARGO_PKG_VERSION"),
         };
-        self.line(&line)?;
-        self.output.flush()
+        let output = self.lines.rest()?;
+        run.books.lines(context, output)?;
+        serde_json::to_writer(&mut *output, &line)?;
+        output.write_all(b"\n")?;
+        output.flush()
     }
 }
 
@@ -273,15 +279,19 @@ fn arrived(seen: &Seen<'_>) -> Option<Ends> {
 
 /// Addresses, with ports where the protocol has them.
 fn ends(parsed: &Parsed) -> Ends {
-    let Tuple { source, destination, source_port, destination_port, .. } = parsed.tuple;
-    let ported = matches!(parsed.transport, Transport::Tcp | Transport::Udp);
+    ends_of(&parsed.tuple, parsed.transport)
+}
+
+pub(super) fn ends_of(tuple: &Tuple, transport: Transport) -> Ends {
+    let Tuple { source, destination, source_port, destination_port, .. } = *tuple;
+    let ported = matches!(transport, Transport::Tcp | Transport::Udp);
     let text = |address: Address, port: u16| {
         if ported { SocketAddr::new(address.into(), port).to_string() } else { address.to_string() }
     };
     Ends { src: text(source, source_port.get()), dst: text(destination, destination_port.get()) }
 }
 
-fn protocol(number: u8) -> String {
+pub(super) fn protocol(number: u8) -> String {
     match number {
         1 => "ICMPv4".into(),
         6 => "TCP".into(),
@@ -292,7 +302,7 @@ fn protocol(number: u8) -> String {
     }
 }
 
-fn flags(flags: u8) -> Vec<&'static str> {
+pub(super) fn flags(flags: u8) -> Vec<&'static str> {
     let names = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
     names.into_iter().enumerate().filter(|(bit, _)| flags >> bit & 1 != 0).map(|(_, n)| n).collect()
 }
@@ -302,7 +312,10 @@ fn service<'a>(
     seen: &Seen<'_>,
     sent: Option<&Parsed>,
 ) -> Option<Service<'a>> {
-    let name = table::service(context, seen, sent)?;
+    service_named(context, table::service(context, seen, sent)?)
+}
+
+pub(super) fn service_named<'a>(context: &'a Context<'_>, name: &PortName) -> Option<Service<'a>> {
     let id = context.names.services.iter().find(|(_, known)| *known == name).map(|(id, _)| *id);
     service_of(context, id?)
 }
@@ -322,7 +335,7 @@ fn backend<'a>(context: &'a Context<'_>, outcome: &Outcome) -> Option<Backend<'a
     context.backend(outcome).and_then(|(id, _)| backend_of(context, id))
 }
 
-fn backend_of<'a>(context: &'a Context<'_>, id: u32) -> Option<Backend<'a>> {
+pub(super) fn backend_of<'a>(context: &'a Context<'_>, id: u32) -> Option<Backend<'a>> {
     let name = context.names.backends.get(&id)?;
     Some(Backend {
         address: SocketAddr::new(name.address, name.port).to_string(),

@@ -1,9 +1,15 @@
 //! What became of the packets, for people, for programs, and for Wireshark.
 
+pub mod books;
+pub mod flows;
 pub mod html;
+pub mod hubble;
 pub mod json;
+pub mod lines;
 pub mod progress;
 pub mod recorder;
+pub mod services;
+pub mod share;
 pub mod stages;
 pub mod table;
 
@@ -16,7 +22,8 @@ use twinpath_core::parse::{Parsed, parse};
 use twinpath_sim::topology::Topology;
 
 use crate::replay::feed::Captured;
-use crate::replay::outcome::{Outcome, Totals};
+use crate::replay::outcome::{Outcome, Totals, Verdict};
+use books::Books;
 use recorder::Recorder;
 
 /// What all packets have in common.
@@ -86,14 +93,43 @@ pub struct Run<'a> {
     pub totals: &'a Totals,
     /// How many flows they belong to.
     pub flows: usize,
+    /// What became of those that are shown, where that is not all.
+    pub shown: Option<Shown>,
+    /// The sums that were asked for.
+    pub books: &'a Books,
     /// Whether the whole input was read.
     pub complete: bool,
     /// The captures, as named.
     pub paths: &'a [PathBuf],
 }
 
+/// What became of the packets that are shown: by [`Verdict`], in the order of [`Verdict::ALL`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Shown([u64; 4]);
+
+impl Shown {
+    /// Counts one more.
+    pub fn count(&mut self, verdict: Verdict) {
+        if let Some(count) = self.0.get_mut(verdict as usize) {
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// How many had this verdict.
+    pub fn with(&self, verdict: Verdict) -> u64 {
+        self.0.get(verdict as usize).copied().unwrap_or_default()
+    }
+
+    /// How many there are.
+    pub fn packets(&self) -> u64 {
+        self.0.iter().sum()
+    }
+}
+
 /// A form of output.
 pub trait Report {
+    /// The time of the first packet of the input in nanoseconds, whether it is shown or not.
+    fn begin(&mut self, _timestamp: u64) {}
     /// A packet's line.
     fn packet(&mut self, context: &Context<'_>, seen: &Seen<'_>) -> io::Result<()>;
     /// The last lines.

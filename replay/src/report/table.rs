@@ -6,23 +6,37 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 use twinpath_control::model::PortName;
+use twinpath_control::tables::BackendName;
 use twinpath_core::parse::{Parsed, Transport};
 use twinpath_core::tuple::Tuple;
 use twinpath_core::verdict::Status;
 use twinpath_core::wire::tcp;
 
+use super::lines::Lines;
 use super::{Context, Report, Run, Seen};
 use crate::replay::flows::Role;
 use crate::replay::outcome::Verdict;
 
 /// A line per packet.
 pub struct Table {
-    output: Box<dyn Write>,
-    wide: bool,
-    colour: bool,
-    /// Time of the first packet, in nanoseconds; `None` before it, when the heads are due.
+    lines: Lines,
+    look: Look,
+    /// Time of the first packet of the input, in nanoseconds.
     first: Option<u64>,
+    /// Whether there was a line, and so the heads.
+    begun: bool,
     line: String,
+}
+
+/// How a table looks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Look {
+    /// With nodes, backends, lengths and numbers.
+    pub wide: bool,
+    /// With colours.
+    pub colour: bool,
+    /// With the names of the columns.
+    pub heads: bool,
 }
 
 /// Least widths of the columns, in characters. A longer cell pushes the rest of its line.
@@ -33,44 +47,44 @@ const PACKET: usize = 44;
 const SERVICE: usize = 20;
 
 impl Table {
-    /// A table on `output`.
-    pub fn new(output: Box<dyn Write>, wide: bool, colour: bool) -> Self {
-        Self { output, wide, colour, first: None, line: String::new() }
+    /// A table of these lines.
+    pub const fn new(lines: Lines, look: Look) -> Self {
+        Self { lines, look, first: None, begun: false, line: String::new() }
     }
 
     fn head(&mut self) -> io::Result<()> {
+        let output = self.lines.before();
         write!(
-            self.output,
+            output,
             "{:<NUMBER$}  {:<TIME$}  {:<VERDICT$}  {:<PACKET$}  {:<SERVICE$}  ",
             "#", "TIME", "VERDICT", "PACKET", "SERVICE"
         )?;
-        if self.wide {
-            write!(
-                self.output,
-                "{:<16}  {:<24}  {:>6}  {:<9}  ",
-                "NODE", "BACKEND", "LENGTH", "IDS"
-            )?;
+        if self.look.wide {
+            write!(output, "{:<16}  {:<24}  {:>6}  {:<9}  ", "NODE", "BACKEND", "LENGTH", "IDS")?;
         }
-        writeln!(self.output, "CHANGE")
+        writeln!(output, "CHANGE")
     }
 }
 
 impl Report for Table {
+    fn begin(&mut self, timestamp: u64) {
+        self.first = Some(timestamp);
+    }
+
     fn packet(&mut self, context: &Context<'_>, seen: &Seen<'_>) -> io::Result<()> {
-        let first = match self.first {
-            Some(first) => first,
-            None => {
-                self.head()?;
-                *self.first.insert(seen.packet.timestamp)
-            }
-        };
+        if !self.begun && self.look.heads {
+            self.head()?;
+        }
+        self.begun = true;
+        let first = *self.first.get_or_insert(seen.packet.timestamp);
         let sent = seen.sent();
         let outcome = seen.outcome;
         let time = relative(seen.packet.timestamp, first);
         let packet = packet_words(sent.as_ref(), seen);
         let service = service(context, seen, sent.as_ref());
         let service = service.map_or_else(|| "-".into(), |name| name.service.to_string());
-        let (on, off) = if self.colour { style(outcome.verdict) } else { ("".into(), "".into()) };
+        let (on, off) =
+            if self.look.colour { style(outcome.verdict) } else { ("".into(), "".into()) };
         let line = &mut self.line;
         line.clear();
         let written = write!(
@@ -80,31 +94,33 @@ impl Report for Table {
             outcome.verdict.name(),
         );
         written.map_err(io::Error::other)?;
-        if self.wide {
+        if self.look.wide {
             wide(line, context, seen).map_err(io::Error::other)?;
         }
         change(line, seen, sent.as_ref()).map_err(io::Error::other)?;
         line.truncate(line.trim_end().len());
-        if let Some(comment) = seen.packet.comment.filter(|_| self.wide) {
+        if let Some(comment) = seen.packet.comment.filter(|_| self.look.wide) {
             line.push_str("  # ");
             // It is somebody else's text: a line of its own, or a command to the terminal, it must not become.
             line.extend(comment.chars().map(|c| if c.is_control() { ' ' } else { c }));
         }
         line.push('\n');
-        self.output.write_all(line.as_bytes())
+        self.lines.put(line.as_bytes())
     }
 
     fn summary(&mut self, context: &Context<'_>, run: &Run<'_>) -> io::Result<()> {
-        if self.first.is_some() {
-            writeln!(self.output)?;
+        let output = self.lines.rest()?;
+        if self.begun {
+            writeln!(output)?;
         }
-        summary(&mut *self.output, context, run)?;
-        self.output.flush()
+        run.books.tables(context, output, self.look.heads)?;
+        summary(output, context, run)?;
+        output.flush()
     }
 }
 
 /// Seconds since the first packet; before it, in merged or unordered captures, less than zero.
-fn relative(timestamp: u64, first: u64) -> String {
+pub(super) fn relative(timestamp: u64, first: u64) -> String {
     let (sign, gap) =
         if timestamp < first { ("-", first - timestamp) } else { ("", timestamp - first) };
     let micros = gap / 1_000;
@@ -137,9 +153,14 @@ pub(super) fn packet_words(parsed: Option<&Parsed>, seen: &Seen<'_>) -> String {
             _ => "unreadable".into(),
         };
     };
-    let tuple = &parsed.tuple;
-    match parsed.transport {
-        Transport::Tcp => format!("{} tcp {}", ends(tuple), flags(parsed.flags)),
+    tuple_words(&parsed.tuple, parsed.transport, &flags(parsed.flags))
+}
+
+/// The same of a tuple; `flags` are those of TCP.
+pub(super) fn tuple_words(tuple: &Tuple, transport: Transport, flags: &str) -> String {
+    match transport {
+        Transport::Tcp if flags.is_empty() => format!("{} tcp", ends(tuple)),
+        Transport::Tcp => format!("{} tcp {flags}", ends(tuple)),
         Transport::Udp => format!("{} udp", ends(tuple)),
         Transport::Sctp => format!("{} sctp", ends(tuple)),
         Transport::Echo | Transport::IcmpError | Transport::Icmp => {
@@ -263,7 +284,7 @@ fn wide(line: &mut String, context: &Context<'_>, seen: &Seen<'_>) -> std::fmt::
 }
 
 /// `3 812`, for reading.
-fn grouped(number: u64) -> String {
+pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
@@ -275,22 +296,26 @@ fn grouped(number: u64) -> String {
     text
 }
 
-fn plural(count: u64, what: &str) -> String {
+pub(super) fn plural(count: u64, what: &str) -> String {
     format!("{} {what}{}", grouped(count), if count == 1 { "" } else { "s" })
 }
 
-fn summary(output: &mut dyn Write, context: &Context<'_>, run: &Run<'_>) -> io::Result<()> {
-    let totals = run.totals;
-    // The drops come last, with their reasons behind them.
+/// `5 translated, 1 dropped`. The drops come last, with room for their reasons behind them.
+fn words(count: impl Fn(Verdict) -> u64) -> String {
     let order = [Verdict::Translated, Verdict::Forwarded, Verdict::Unmatched, Verdict::Dropped];
-    let verdicts: Vec<String> = order
-        .iter()
-        .filter(|verdict| totals.with(**verdict) > 0)
-        .map(|verdict| {
-            let count = grouped(totals.with(*verdict));
-            format!("{count} {}", verdict.name().to_ascii_lowercase())
-        })
-        .collect();
+    let texts = order.into_iter().filter(|verdict| count(*verdict) > 0).map(|verdict| {
+        format!("{} {}", grouped(count(verdict)), verdict.name().to_ascii_lowercase())
+    });
+    texts.collect::<Vec<_>>().join(", ")
+}
+
+pub(super) fn summary(
+    output: &mut dyn Write,
+    context: &Context<'_>,
+    run: &Run<'_>,
+) -> io::Result<()> {
+    let totals = run.totals;
+    let verdicts = words(|verdict| totals.with(verdict));
     let drops: Vec<String> = totals
         .drops
         .iter()
@@ -298,12 +323,18 @@ fn summary(output: &mut dyn Write, context: &Context<'_>, run: &Run<'_>) -> io::
         .collect();
     write!(output, "{}, {}", plural(totals.packets, "packet"), plural(run.flows as u64, "flow"))?;
     if !verdicts.is_empty() {
-        write!(output, ": {}", verdicts.join(", "))?;
+        write!(output, ": {verdicts}")?;
     }
     if !drops.is_empty() {
         write!(output, " ({})", drops.join(", "))?;
     }
     writeln!(output)?;
+    if let Some(shown) = &run.shown {
+        let (some, all) = (grouped(shown.packets()), plural(totals.packets, "packet"));
+        let verdicts = words(|verdict| shown.with(verdict));
+        let verdicts = if verdicts.is_empty() { verdicts } else { format!(": {verdicts}") };
+        writeln!(output, "shown {some} of {all}{verdicts}")?;
+    }
     if totals.checked > 0 {
         let equal = totals.checked - totals.different;
         write!(output, "replies: {} checked, {} equal", grouped(totals.checked), grouped(equal))?;
@@ -326,6 +357,14 @@ fn summary(output: &mut dyn Write, context: &Context<'_>, run: &Run<'_>) -> io::
     )
 }
 
+/// `web-a 10.244.1.11`, or the socket where no pod is known.
+pub(super) fn backend_words(name: &BackendName) -> String {
+    name.pod.as_ref().map_or_else(
+        || std::net::SocketAddr::new(name.address, name.port).to_string(),
+        |pod| format!("{} {}", pod.name, name.address),
+    )
+}
+
 /// Most services and backends that the shares are shown of.
 const SHARES: usize = 8;
 
@@ -333,13 +372,8 @@ const SHARES: usize = 8;
 fn shares(output: &mut dyn Write, context: &Context<'_>, run: &Run<'_>) -> io::Result<()> {
     let mut services: BTreeMap<u32, Vec<(u64, String)>> = BTreeMap::new();
     for ((service, backend), count) in &run.totals.shares {
-        let name = match context.names.backends.get(backend) {
-            Some(name) => name.pod.as_ref().map_or_else(
-                || std::net::SocketAddr::new(name.address, name.port).to_string(),
-                |pod| format!("{} {}", pod.name, name.address),
-            ),
-            None => backend.to_string(),
-        };
+        let name = context.names.backends.get(backend);
+        let name = name.map_or_else(|| backend.to_string(), backend_words);
         services.entry(*service).or_default().push((*count, name));
     }
     let more = services.len().saturating_sub(SHARES);

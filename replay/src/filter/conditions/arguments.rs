@@ -82,7 +82,8 @@ const FLAGS: [Flag; 17] = [
 ];
 
 const NOT: &str = "not";
-const HEADING: &str = "Which packets are shown";
+/// What stands above these flags in the help.
+pub const HEADING: &str = "Which packets are shown";
 
 impl Args for Conditions {
     fn augment_args(command: Command) -> Command {

@@ -9,6 +9,7 @@ use twinpath_sim::frame::Frame;
 use twinpath_sim::topology::Owner;
 
 use crate::replay::flows::Role;
+use crate::replay::outcome::Verdict;
 use crate::report::{Context, Seen, table};
 use crate::worlds::Sender;
 
@@ -28,7 +29,13 @@ impl<'a> Facts<'a> {
         let mut frame = Frame::default();
         seen.packet.fill(&mut frame);
         let captured = parse(&frame).ok().flatten();
-        let (sent, last) = (seen.sent(), seen.last());
+        let sent = seen.sent();
+        // Of a packet that was refused, the last is the answer to its sender, and no form of it.
+        let refused = |last: &Parsed| {
+            let back = sent.is_some_and(|sent| sent.tuple.source == last.tuple.destination);
+            back && seen.outcome.verdict == Verdict::Dropped
+        };
+        let last = seen.last().filter(|last| !refused(last));
         let ported = captured.is_some_and(|parsed| {
             matches!(parsed.transport, Transport::Tcp | Transport::Udp | Transport::Sctp)
         });

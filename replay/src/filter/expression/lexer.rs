@@ -2,8 +2,6 @@
 
 use std::net::Ipv6Addr;
 
-use super::SyntaxError;
-
 /// Most words and signs in an expression: what is read is a tree, and trees are walked by recursion.
 const MAX_TOKENS: usize = 2_000;
 
@@ -17,6 +15,8 @@ pub(super) enum Token {
     V6(Ipv6Addr),
     Mac([u8; 6]),
     Sign(&'static str),
+    /// What cannot be read, and why: the last before the end.
+    Bad(String),
     End,
 }
 
@@ -27,29 +27,36 @@ const SIGNS: [&str; 24] = [
 ];
 
 /// The tokens with their positions, in characters from 1; the last one is [`Token::End`].
-pub(super) fn tokens(text: &str) -> Result<Vec<(usize, Token)>, SyntaxError> {
+pub(super) fn tokens(text: &str) -> Vec<(usize, Token)> {
     let mut found = Vec::new();
-    let mut rest = text;
-    loop {
-        rest = rest.trim_start();
-        let at = text.chars().count() - rest.chars().count() + 1;
-        let Some(first) = rest.chars().next() else {
-            found.push((at, Token::End));
-            return Ok(found);
-        };
-        if found.len() == MAX_TOKENS {
-            return Err(SyntaxError { at, problem: format!("more than {MAX_TOKENS} words") });
-        }
-        let (token, length) = if first.is_ascii_alphanumeric() || first == ':' || first == '\\' {
-            word(rest).map_err(|problem| SyntaxError { at, problem })?
+    let mut rest = text.trim_start();
+    let mut at = 1 + text.chars().count() - rest.chars().count();
+    while !rest.is_empty() {
+        let (token, length) = if found.len() == MAX_TOKENS {
+            (Token::Bad(format!("more than {MAX_TOKENS} words")), rest.len())
         } else {
-            let sign = SIGNS.into_iter().find(|sign| rest.starts_with(sign));
-            let problem = || format!("`{}` is no part of filter expressions", first.escape_debug());
-            let sign = sign.ok_or_else(|| SyntaxError { at, problem: problem() })?;
-            (Token::Sign(sign), sign.len())
+            token(rest).unwrap_or_else(|problem| (Token::Bad(problem), rest.len()))
         };
         found.push((at, token));
-        rest = rest.get(length..).unwrap_or_default();
+        let next = rest.get(length..).unwrap_or_default().trim_start();
+        at += rest.chars().count() - next.chars().count();
+        rest = next;
+    }
+    found.push((at, Token::End));
+    found
+}
+
+/// The first token, and its length in bytes.
+fn token(text: &str) -> Result<(Token, usize), String> {
+    if text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == ':' || c == '\\') {
+        return word(text);
+    }
+    match SIGNS.into_iter().find(|sign| text.starts_with(sign)) {
+        Some(sign) => Ok((Token::Sign(sign), sign.len())),
+        None => {
+            let first = text.chars().next().unwrap_or_default();
+            Err(format!("`{}` is no part of filter expressions", first.escape_debug()))
+        }
     }
 }
 

@@ -72,7 +72,7 @@ struct Parser {
 }
 
 pub(super) fn parse(text: &str) -> Parse<Expression> {
-    let mut parser = Parser { tokens: tokens(text)?, next: 0, depth: 0, tags: 0, last: None };
+    let mut parser = Parser { tokens: tokens(text), next: 0, depth: 0, tags: 0, last: None };
     let expression = parser.chain()?;
     match parser.peek() {
         Token::End => Ok(expression),
@@ -105,6 +105,7 @@ impl Parser {
             Token::Dotted(..) | Token::V6(_) => "an address".into(),
             Token::Mac(_) => "a link address".into(),
             Token::Sign(sign) => format!("`{sign}`"),
+            Token::Bad(problem) => return self.fails(problem.clone()),
             Token::End => "the end".into(),
         };
         self.fails(format!("expected {what}, found {found}"))
@@ -178,7 +179,7 @@ impl Parser {
             Token::Word(_) if *self.ahead(1) == Token::Sign("[") => self.compare(),
             Token::Word(word) => self.primitive(&word),
             Token::Dotted(..) | Token::V6(_) | Token::Mac(_) => self.implied(),
-            Token::Sign(_) | Token::End => Err(self.expected("a test")),
+            Token::Sign(_) | Token::Bad(_) | Token::End => Err(self.expected("a test")),
         }
     }
 

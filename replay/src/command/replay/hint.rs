@@ -1,0 +1,87 @@
+//! What to do next: the command that explains the first packet that was dropped.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+use super::Arguments;
+use crate::command::captures::Decap;
+use crate::command::setup::{Choice, Forwarding};
+
+/// `next: twinpath explain -f cluster.yaml incident.pcap --packet 9`; `None` where an input is standard
+/// input and so gone, or where packets are counted from a time on.
+pub(super) fn explain(captures: &[PathBuf], arguments: &Arguments, number: u64) -> Option<String> {
+    let (cluster, reading) = (&arguments.cluster, &arguments.reading);
+    let is_stdin = |path: &PathBuf| path == "-" || path.to_string_lossy().ends_with("=-");
+    if cluster.states.iter().chain(captures).any(is_stdin)
+        || reading.since.is_some()
+        || reading.until.is_some()
+    {
+        return None;
+    }
+    let mut words = vec!["next: twinpath explain".to_owned()];
+    let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
+    for state in &cluster.states {
+        option("-f", quoted(&state.display().to_string()));
+    }
+    for then in &cluster.then {
+        option("--then", quoted(then));
+    }
+    if let Some(at) = &cluster.at {
+        option("--at", quoted(at));
+    }
+    if cluster.seed != 1 {
+        option("--seed", cluster.seed.to_string());
+    }
+    if cluster.algorithm != Choice::Random {
+        option("--algorithm", name(&cluster.algorithm));
+    }
+    if cluster.mode != Forwarding::Snat {
+        option("--mode", name(&cluster.mode));
+    }
+    if let Some(ports) = &cluster.snat_ports {
+        option("--snat-ports", format!("{}-{}", ports.start(), ports.end()));
+    }
+    if cluster.mtu != 0 {
+        option("--mtu", cluster.mtu.to_string());
+    }
+    for offset in &reading.offsets {
+        option("--offset", quoted(offset));
+    }
+    if reading.decap == Decap::Auto {
+        option("--decap", "auto".into());
+    }
+    if reading.dedup {
+        words.push("--dedup".into());
+    }
+    words.extend(captures.iter().map(|path| quoted(&path.display().to_string())));
+    words.extend(["--packet".to_owned(), number.to_string()]);
+    Some(words.join(" "))
+}
+
+fn name(value: &impl ValueEnum) -> String {
+    value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+/// As a shell takes it.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-=:,+@%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_reads_back_what_was_quoted() {
+        assert_eq!(quoted("a/b-c_d.pcap"), "a/b-c_d.pcap");
+        assert_eq!(quoted("my file.pcap"), "'my file.pcap'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted("$HOME"), "'$HOME'");
+        assert_eq!(quoted(""), "''");
+    }
+}

@@ -1,0 +1,272 @@
+//! Sends all packets and says what became of them.
+
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use clap::ColorChoice;
+use twinpath_control::tables::Names;
+use twinpath_sim::frame::Frame;
+
+use super::{Arguments, FailOn, Form, hint};
+use crate::capture::LinkError;
+use crate::command::setup::{self, Job, Setup, say};
+use crate::failure::{Ending, Failure};
+use crate::filter::Filter;
+use crate::replay::Replay;
+use crate::replay::feed::Feed;
+use crate::replay::hints::Hints;
+use crate::replay::outcome::{Totals, Verdict};
+use crate::report::books::Books;
+use crate::report::flows::Flows;
+use crate::report::hubble::Hubble;
+use crate::report::json::Json;
+use crate::report::lines::Lines;
+use crate::report::progress::Progress;
+use crate::report::recorder::Recorder;
+use crate::report::stages::Stages;
+use crate::report::table::{Look, Table};
+use crate::report::{Context, Report, Run, Seen, Shown};
+use crate::worlds::Stage;
+
+/// The job.
+pub(super) struct Show<'a> {
+    pub(super) arguments: &'a Arguments,
+    pub(super) setup: &'a Setup,
+    /// As named.
+    pub(super) captures: &'a [PathBuf],
+    pub(super) filter: Filter,
+}
+
+/// Where packets that are shown go.
+struct Sinks<'a> {
+    arguments: &'a Arguments,
+    report: Box<dyn Report>,
+    stages: Option<(&'a Path, Stages)>,
+    books: Books,
+    shown: Shown,
+}
+
+impl Job for Show<'_> {
+    type Output = Ending;
+
+    fn run<S: Stage>(self, mut replay: Replay<S>, names: Names) -> Result<Ending, Failure> {
+        let Self { arguments, setup, captures, filter } = self;
+        let mut feed = setup.inputs.open()?;
+        let context = Context {
+            names,
+            state: &setup.cluster.state,
+            source: &setup.cluster.source,
+            seed: setup.seed,
+            world: setup.world.name(),
+        };
+        let mut sinks = Sinks::new(arguments, &context)?;
+        let mut progress = Progress::new(&feed, arguments.quiet);
+        let mut frame = Frame::default();
+        let mut recorder = Recorder::default();
+        let looking = sinks.any() || !filter.is_empty();
+        let limit = arguments.count.unwrap_or(u64::MAX);
+        let mut hints = Hints::new(&setup.cluster.state);
+        let (mut number, mut first_drop): (u64, Option<u64>) = (0, None);
+        let mut broken: Option<LinkError> = None;
+        let ended = loop {
+            if number >= limit {
+                break Ok(());
+            }
+            // Borrowed and not moved out, so that the packet need not be copied.
+            let next = feed.next();
+            let packet = match &next {
+                Ok(Some(packet)) => packet,
+                Ok(None) => break Ok(()),
+                Err(_) => break next.map(drop),
+            };
+            number = number.wrapping_add(1);
+            if !looking {
+                if let Some(cause) = packet.broken {
+                    broken = broken.or(Some(*cause));
+                }
+                replay.packet(packet, &mut frame, &mut ())?;
+                hints.packet(packet, replay.flows());
+                if replay.outcome.verdict == Verdict::Dropped {
+                    first_drop = first_drop.or(Some(number));
+                }
+                progress.step(number, &feed);
+                continue;
+            }
+            if number == 1 {
+                sinks.report.begin(packet.timestamp);
+            }
+            broken = broken.or(packet.broken.copied());
+            if !filter.takes(packet.data, packet.original_len) {
+                if !arguments.only {
+                    replay.packet(packet, &mut frame, &mut ())?;
+                    hints.packet(packet, replay.flows());
+                }
+                progress.step(number, &feed);
+                continue;
+            }
+            recorder.clear();
+            let (different, moved) = (replay.totals.differences.len(), replay.totals.moves.len());
+            replay.packet(packet, &mut frame, &mut recorder)?;
+            hints.packet(packet, replay.flows());
+            if let Some((at, _)) = replay.totals.differences.get_mut(different) {
+                *at = number; // with --only, not all are counted there
+            }
+            if let Some(to) = replay.totals.moves.get_mut(moved) {
+                to.packet = number;
+            }
+            let seen = Seen {
+                topology: replay.stage.topology(),
+                number,
+                packet,
+                outcome: &replay.outcome,
+                recorder: &recorder,
+            };
+            if filter.shows(&context, &seen) {
+                sinks.packet(&context, &seen)?;
+                if replay.outcome.verdict == Verdict::Dropped {
+                    first_drop = first_drop.or(Some(number));
+                }
+            }
+            progress.step(number, &feed);
+        };
+        progress.end();
+        sinks.end_stages()?;
+        warn(setup, &feed, &hints, &replay.totals, broken)?;
+        let (totals, shown) = (&replay.totals, sinks.shown);
+        let run = Run {
+            totals,
+            flows: replay.flows(),
+            shown: (!filter.is_empty()).then_some(shown),
+            books: &sinks.books,
+            complete: ended.is_ok(),
+            paths: setup.inputs.paths(),
+        };
+        sinks.report.summary(&context, &run).map_err(Failure::Output)?;
+        ended?;
+        if let Some(text) = sinks.books.flows.as_ref().and_then(Flows::left_out) {
+            say(&format!("warning: {text}"));
+        }
+        if let Some(hint) = first_drop.and_then(|number| hint::explain(captures, arguments, number))
+        {
+            say(&hint);
+        }
+        let count = |verdict| match run.shown {
+            Some(shown) => shown.with(verdict),
+            None => totals.with(verdict),
+        };
+        let failed = arguments.fail_on.iter().any(|what| match what {
+            FailOn::Drop => count(Verdict::Dropped) > 0,
+            FailOn::Unmatched => count(Verdict::Unmatched) > 0,
+            FailOn::Difference => totals.different > 0,
+        });
+        Ok(if totals.different > 0 || failed {
+            Ending::Different
+        } else if number == 0 || run.shown.is_some_and(|shown| shown.packets() == 0) {
+            Ending::Nothing
+        } else {
+            Ending::Fine
+        })
+    }
+}
+
+impl<'a> Sinks<'a> {
+    fn new(arguments: &'a Arguments, context: &Context<'_>) -> Result<Self, Failure> {
+        let stages = match &arguments.write {
+            Some(path) => Some((path.as_path(), stages(path, context)?)),
+            None => None,
+        };
+        let books = Books {
+            flows: arguments.flows.then(Default::default),
+            services: arguments.services.then(Default::default),
+        };
+        Ok(Self { arguments, report: reporter(arguments), stages, books, shown: Shown::default() })
+    }
+
+    /// Whether anything is wanted but the summary.
+    const fn any(&self) -> bool {
+        !self.arguments.quiet || self.stages.is_some() || !self.books.is_empty()
+    }
+
+    fn packet(&mut self, context: &Context<'_>, seen: &Seen<'_>) -> Result<(), Failure> {
+        let listed = self.arguments.first.is_none_or(|first| self.shown.packets() < first);
+        self.shown.count(seen.outcome.verdict);
+        self.books.count(context, seen);
+        if !self.arguments.quiet && listed {
+            self.report.packet(context, seen).map_err(Failure::Output)?;
+        }
+        if let Some((path, stages)) = &mut self.stages {
+            stages.packet(context, seen).map_err(|cause| writing(path, cause))?;
+        }
+        Ok(())
+    }
+
+    fn end_stages(&mut self) -> Result<(), Failure> {
+        match self.stages.take() {
+            Some((path, stages)) => stages.finish().map_err(|cause| writing(path, cause)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Says what was odd about the input; an error where none of it could be replayed.
+fn warn(
+    setup: &Setup,
+    feed: &Feed,
+    hints: &Hints,
+    totals: &Totals,
+    broken: Option<LinkError>,
+) -> Result<(), Failure> {
+    for note in feed.notes().iter().chain(&hints.notes()) {
+        say(note);
+    }
+    if let Some(cause) = broken {
+        if totals.packets == totals.broken {
+            let name = setup.inputs.paths().first().map(|path| path.display().to_string());
+            return Err(Failure::Link { name: name.unwrap_or_default(), cause });
+        }
+        say(&format!("warning: {} packets were not replayed; the first: {cause}", totals.broken));
+    }
+    for (number, difference) in &totals.differences {
+        say(&format!("packet {number}: reply: {difference}"));
+    }
+    Ok(())
+}
+
+fn reporter(arguments: &Arguments) -> Box<dyn Report> {
+    let colour = match arguments.color {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => {
+            anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
+        }
+    };
+    let output: Box<dyn Write> = if arguments.write.as_ref().is_some_and(|path| path == "-") {
+        Box::new(io::stderr())
+    } else if io::stdout().is_terminal() {
+        Box::new(io::stdout())
+    } else {
+        Box::new(BufWriter::with_capacity(64 * 1024, io::stdout()))
+    };
+    let lines = Lines::new(output, arguments.last.map(|last| last as usize));
+    let look = |wide| Look { wide, colour, heads: !arguments.no_headers };
+    match arguments.output {
+        Form::Table => Box::new(Table::new(lines, look(false))),
+        Form::Wide => Box::new(Table::new(lines, look(true))),
+        Form::Json => Box::new(Json::new(lines)),
+        Form::Hubble => Box::new(Hubble::new(lines)),
+    }
+}
+
+fn stages(path: &Path, context: &Context<'_>) -> Result<Stages, Failure> {
+    let output: Box<dyn Write> = if path == "-" {
+        Box::new(io::stdout())
+    } else {
+        Box::new(File::create(path).map_err(|cause| writing(path, cause))?)
+    };
+    Stages::new(Box::new(BufWriter::new(output)), context).map_err(|cause| writing(path, cause))
+}
+
+fn writing(path: &Path, cause: io::Error) -> Failure {
+    setup::writing(path, cause, "give -w a file that can be written")
+}
