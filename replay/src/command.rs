@@ -6,6 +6,7 @@ use crate::failure::{Ending, Failure};
 
 pub mod bench;
 pub mod captures;
+pub mod explain;
 pub mod replay;
 pub mod setup;
 pub mod verify;
@@ -21,6 +22,7 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Replay(replay::Arguments),
+    Explain(explain::Arguments),
     Verify(verify::Arguments),
     Bench(bench::Arguments),
 }
@@ -29,6 +31,7 @@ enum Verb {
 pub fn run(arguments: Arguments) -> Result<Ending, Failure> {
     match arguments.verb {
         Verb::Replay(arguments) => replay::run(&arguments),
+        Verb::Explain(arguments) => explain::run(&arguments),
         Verb::Verify(arguments) => verify::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
     }

@@ -9,6 +9,7 @@
 //! | worlds to send packets through | [`worlds`] |
 //! | a capture's packets through a world | [`replay`] |
 //! | Linux netfilter as an oracle | [`netfilter`] |
+//! | why one packet fared as it did | [`explain`] |
 //! | tables, JSON lines, pcapng | [`report`] |
 //! | scenarios of a whole cluster, in any world | [`scenario`] |
 //! | random and saved scripts through two engines | [`verify`] |
@@ -20,6 +21,7 @@ pub mod bench;
 pub mod capture;
 pub mod cluster;
 pub mod command;
+pub mod explain;
 pub mod failure;
 pub mod filter;
 pub mod netfilter;

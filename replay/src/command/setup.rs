@@ -183,12 +183,8 @@ impl Setup {
     /// Makes the world and does a job in it.
     pub fn run<J: Job>(&self, job: J) -> Result<J::Output, Failure> {
         let (state, options, seed) = (&self.cluster.state, self.options.clone(), self.seed);
-        let mut topology = Topology::new(&self.cluster.everything());
-        topology.mtu = self.mtu;
-        for (client, frontend, node) in &self.strangers {
-            worlds::add_outside(&mut topology, *client, *frontend, *node);
-        }
-        let refused = |error| too_large(error, &self.cluster);
+        let topology = self.topology();
+        let refused = |error| self.refused(error);
         match self.world {
             Kind::Sim => {
                 let world = worlds::simulator(topology, state, options, seed).map_err(refused)?;
@@ -205,7 +201,28 @@ impl Setup {
         }
     }
 
-    fn start<J: Job, S: Stage>(&self, job: J, mut stage: S) -> Result<J::Output, Failure> {
+    fn start<J: Job, S: Stage>(&self, job: J, stage: S) -> Result<J::Output, Failure> {
+        let (replay, names) = self.replay(stage)?;
+        job.run(replay, names)
+    }
+
+    /// Who is where.
+    pub fn topology(&self) -> Topology {
+        let mut topology = Topology::new(&self.cluster.everything());
+        topology.mtu = self.mtu;
+        for (client, frontend, node) in &self.strangers {
+            worlds::add_outside(&mut topology, *client, *frontend, *node);
+        }
+        topology
+    }
+
+    /// What is wrong where the cluster cannot be applied to a world.
+    pub fn refused(&self, error: WorldError) -> Failure {
+        too_large(error, &self.cluster)
+    }
+
+    /// A replay through a world that the cluster was applied to, and what the numbers in decisions stand for.
+    pub fn replay<S: Stage>(&self, mut stage: S) -> Result<(Replay<S>, Names), Failure> {
         let at = at(self.at.as_deref(), &self.cluster.state, &stage)?;
         let mut names = stage.names(&self.cluster.state);
         for change in &self.cluster.changes {
@@ -213,8 +230,7 @@ impl Setup {
             names.services.extend(later.services);
             names.backends.extend(later.backends);
         }
-        let replay = Replay::new(stage, &self.cluster, at);
-        job.run(replay, names)
+        Ok((Replay::new(stage, &self.cluster, at), names))
     }
 }
 

@@ -11,6 +11,7 @@ mod run;
 mod show;
 
 pub use file::{COPY, Scenario, ScenarioError};
+pub use packet::Packet;
 pub use run::{Detail, Report, run};
 pub use show::packet_text;
 
