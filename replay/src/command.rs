@@ -7,6 +7,7 @@ use crate::failure::{Ending, Failure};
 pub mod bench;
 pub mod captures;
 pub mod explain;
+pub mod import;
 pub mod replay;
 pub mod setup;
 pub mod verify;
@@ -25,6 +26,7 @@ enum Verb {
     Explain(explain::Arguments),
     Verify(verify::Arguments),
     Bench(bench::Arguments),
+    Import(import::Arguments),
 }
 
 /// Does what the arguments say.
@@ -34,5 +36,6 @@ pub fn run(arguments: Arguments) -> Result<Ending, Failure> {
         Verb::Explain(arguments) => explain::run(&arguments),
         Verb::Verify(arguments) => verify::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
+        Verb::Import(arguments) => import::run(&arguments),
     }
 }

@@ -8,6 +8,7 @@ use twinpath_control::model::{
     State, Target,
 };
 use twinpath_control::objects::ObjectName;
+use twinpath_control::tables::Options;
 use twinpath_core::address::Address;
 use twinpath_core::parse::{Parsed, Transport, parse};
 use twinpath_core::tuple::Tuple;
@@ -169,6 +170,7 @@ fn cluster(servers: &[Server], addresses: &BTreeSet<Address>) -> Cluster {
         source: "derived from the capture".into(),
         changes: Vec::new(),
         derived: true,
+        options: Options::default(),
         notes,
     }
 }

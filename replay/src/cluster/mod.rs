@@ -1,12 +1,16 @@
 //! The cluster that packets are sent through: read from dumps, or derived from the capture.
 
+mod archive;
+mod configuration;
 pub mod derive;
 pub mod load;
+mod policies;
 
 use std::net::IpAddr;
 
 use twinpath_control::model::{Endpoint, Node, Pod, State};
 use twinpath_control::objects::ObjectName;
+use twinpath_control::tables::Options;
 
 use crate::failure::Failure;
 use crate::when::When;
@@ -22,6 +26,8 @@ pub struct Cluster {
     pub changes: Vec<Change>,
     /// Whether it is derived: then a port of a server that is no service is plain traffic.
     pub derived: bool,
+    /// How it is configured, where the dump says so: flags come before it.
+    pub options: Options,
     /// Lines for the user about what was made up or may be wrong.
     pub notes: Vec<String>,
 }

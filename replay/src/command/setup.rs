@@ -23,7 +23,8 @@ use crate::worlds::{self, Kind, Stage};
 /// Which cluster, and how it is configured.
 #[derive(Clone, Debug, Args)]
 pub struct ClusterArguments {
-    /// Cluster dump of kubectl, YAML or JSON, `-` for standard input; may be repeated
+    /// Cluster dump: of kubectl in YAML or JSON, a sysdump of Cilium (zip), iptables-save, ipvsadm -Sn, a
+    /// folder of them, `-` for standard input; may be gzip or zstd, and may be repeated
     ///
     /// Needs services and endpointslices (or endpoints); nodes and pods make it exact. Without any, a
     /// cluster is derived from the capture.
@@ -45,12 +46,13 @@ pub struct ClusterArguments {
     /// Seed of all that is random: the same input and seed give the same output
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// How backends are chosen where a service does not say
-    #[arg(long, value_enum, default_value_t = Choice::Random)]
-    pub algorithm: Choice,
-    /// How packets from outside reach backends on other nodes, where a service does not say
-    #[arg(long, value_enum, default_value_t = Forwarding::Snat)]
-    pub mode: Forwarding,
+    /// How backends are chosen where a service does not say [default: as a sysdump says, or random]
+    #[arg(long, value_enum)]
+    pub algorithm: Option<Choice>,
+    /// How packets from outside reach backends on other nodes, where a service does not say [default: as
+    /// a sysdump says, or snat]
+    #[arg(long, value_enum)]
+    pub mode: Option<Forwarding>,
     /// The ports of a node that the source ports of others are changed to
     #[arg(long, value_name = "FIRST-LAST", value_parser = ports)]
     pub snat_ports: Option<RangeInclusive<u16>>,
@@ -84,21 +86,23 @@ pub enum Choice {
 }
 
 impl ClusterArguments {
-    /// What the control plane is told.
-    pub fn options(&self) -> Options {
+    /// What the control plane is told: `base`, but for what the arguments say.
+    pub fn options(&self, base: &Options) -> Options {
         let algorithm = match self.algorithm {
-            Choice::Random => Algorithm::Random,
-            Choice::Maglev => Algorithm::Maglev,
+            None => base.algorithm,
+            Some(Choice::Random) => Algorithm::Random,
+            Some(Choice::Maglev) => Algorithm::Maglev,
         };
         let hash_seed = (self.seed ^ (self.seed >> 32)) as u32;
         let (mode, dispatch) = match self.mode {
-            Forwarding::Snat => (Mode::Snat, Dispatch::Option),
-            Forwarding::DsrOpt => (Mode::Dsr, Dispatch::Option),
-            Forwarding::DsrIpip => (Mode::Dsr, Dispatch::Ipip),
-            Forwarding::DsrGeneve => (Mode::Dsr, Dispatch::Geneve),
-            Forwarding::Hybrid => (Mode::Hybrid, Dispatch::Option),
+            None => (base.mode, base.dispatch),
+            Some(Forwarding::Snat) => (Mode::Snat, Dispatch::Option),
+            Some(Forwarding::DsrOpt) => (Mode::Dsr, Dispatch::Option),
+            Some(Forwarding::DsrIpip) => (Mode::Dsr, Dispatch::Ipip),
+            Some(Forwarding::DsrGeneve) => (Mode::Dsr, Dispatch::Geneve),
+            Some(Forwarding::Hybrid) => (Mode::Hybrid, Dispatch::Option),
         };
-        let mut options = Options { algorithm, hash_seed, mode, dispatch, ..Options::default() };
+        let mut options = Options { algorithm, hash_seed, mode, dispatch, ..base.clone() };
         if let Some(ports) = &self.snat_ports {
             options.snat_ports = ports.clone();
         }
@@ -176,7 +180,7 @@ impl Setup {
             strangers = add_clients(&mut cluster.state, node, &mut inputs.open()?)?;
         }
         let ClusterArguments { seed, mtu, .. } = *arguments;
-        let options = arguments.options();
+        let options = arguments.options(&cluster.options);
         Ok(Self { inputs, cluster, options, seed, world, at, mtu, strangers })
     }
 
