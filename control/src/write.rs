@@ -55,7 +55,8 @@ pub fn json(state: &State) -> String {
 /// * a port that is not served at an address of its family, which a Service does not have without;
 /// * a node that is not there though a pod or an endpoint names it.
 pub fn unsaid(state: &State) -> Vec<String> {
-    let objects = match read("", yaml(state).as_bytes()) {
+    // Read many times faster than YAML, which has the same objects.
+    let objects = match read("", json(state).as_bytes()) {
         Ok(objects) => objects,
         Err(error) => return vec![error.to_string()],
     };
