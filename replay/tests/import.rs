@@ -1,6 +1,5 @@
 //! Dumps other than those of kubectl, at the command line.
 
-#[allow(dead_code, reason = "other tests use the rest")]
 mod common;
 
 use std::io::{Cursor, Write as _};

@@ -10,15 +10,18 @@ use zip::write::SimpleFileOptions;
 
 use super::*;
 
+/// Names with texts, and notes.
+type Found = (Vec<(String, String)>, Vec<String>);
+
 /// What there is in a file with these bytes: names (without the folder) and texts; and the notes.
-fn read(file: &str, bytes: &[u8]) -> Result<(Vec<(String, String)>, Vec<String>), String> {
+fn read(file: &str, bytes: &[u8]) -> Result<Found, String> {
     let folder = tempdir().unwrap();
     let path = folder.path().join(file);
     std::fs::write(&path, bytes).unwrap();
     read_path(&path, folder.path())
 }
 
-fn read_path(path: &Path, base: &Path) -> Result<(Vec<(String, String)>, Vec<String>), String> {
+fn read_path(path: &Path, base: &Path) -> Result<Found, String> {
     let base = format!("{}/", base.display());
     let (mut texts, mut notes) = (Vec::new(), Vec::new());
     let mut take = |name: &str, bytes: Vec<u8>| {
