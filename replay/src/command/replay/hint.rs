@@ -6,7 +6,6 @@ use clap::ValueEnum;
 
 use super::Arguments;
 use crate::command::captures::Decap;
-use crate::command::setup::{Choice, Forwarding};
 
 /// `next: twinpath explain -f cluster.yaml incident.pcap --packet 9`; `None` where an input is standard
 /// input and so gone, or where packets are counted from a time on.
@@ -33,11 +32,11 @@ pub(super) fn explain(captures: &[PathBuf], arguments: &Arguments, number: u64) 
     if cluster.seed != 1 {
         option("--seed", cluster.seed.to_string());
     }
-    if cluster.algorithm != Choice::Random {
-        option("--algorithm", name(&cluster.algorithm));
+    if let Some(algorithm) = &cluster.algorithm {
+        option("--algorithm", name(algorithm));
     }
-    if cluster.mode != Forwarding::Snat {
-        option("--mode", name(&cluster.mode));
+    if let Some(mode) = &cluster.mode {
+        option("--mode", name(mode));
     }
     if let Some(ports) = &cluster.snat_ports {
         option("--snat-ports", format!("{}-{}", ports.start(), ports.end()));
