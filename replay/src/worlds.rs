@@ -11,6 +11,7 @@ use twinpath_control::tables::{Names, Options};
 use twinpath_core::address::Address;
 use twinpath_core::endpoint::Endpoint;
 use twinpath_core::seam::Nanos;
+use twinpath_core::tuple::Tuple4;
 use twinpath_kernel::test_run::TestRunEngine;
 use twinpath_sim::cluster::{Fate, Watch};
 use twinpath_sim::engine::{Engine, NodeIndex, SimEngine};
@@ -100,6 +101,10 @@ pub trait Stage {
     /// Sets the time and the number of the packet that comes next, from 1, by which the dice start anew: what
     /// it draws does not depend on the packets before it.
     fn turn(&mut self, now: Nanos, packet: u64) -> Result<(), WorldError>;
+    /// Looks where [`send`](Self::send) will look for a packet with this tuple, so that memory is there by
+    /// then. Nothing changes.
+    #[inline]
+    fn foresee(&self, _: Sender, _: &Tuple4) {}
     /// Sends a packet, which is left as it was at its end; `None` where the world cannot tell what
     /// became of it.
     fn send<W: Watch>(
@@ -205,6 +210,17 @@ impl<E: Engine> Stage for ModelWorld<E> {
     #[inline]
     fn turn(&mut self, now: Nanos, packet: u64) -> Result<(), WorldError> {
         self.cluster.engine.turn(now, packet).map_err(failed)
+    }
+
+    #[inline(always)]
+    fn foresee(&self, sender: Sender, tuple: &Tuple4) {
+        let node = match sender {
+            Sender::Pod(pod) => self.cluster.topology.pods.get(pod).map(|pod| pod.node),
+            Sender::Node(_) | Sender::Client(_) => None,
+        };
+        if let Some(node) = node {
+            self.cluster.engine.foresee(node, tuple);
+        }
     }
 
     #[inline]

@@ -11,7 +11,7 @@ use twinpath_core::fragment::{Datagram, Ports};
 use twinpath_core::hook::{self, Hook, Work};
 use twinpath_core::limit::Bucket;
 use twinpath_core::seam::{InsertError, LIMITS, Lookup, Nanos};
-use twinpath_core::tuple::Tuple;
+use twinpath_core::tuple::{Tuple, Tuple4};
 use twinpath_core::verdict::{Decision, IfIndex, Verdict};
 
 use crate::frame::Frame;
@@ -35,6 +35,10 @@ pub trait Engine {
     fn turn(&mut self, now: Nanos, packet: u64) -> Result<(), Self::Error>;
     /// Makes one change to a node's tables.
     fn write(&mut self, node: NodeIndex, write: &Write) -> Result<(), Self::Error>;
+    /// Looks where a hook of a node will look for a packet's connection, so that memory is there by then.
+    /// Nothing changes.
+    #[inline]
+    fn foresee(&self, _: NodeIndex, _: &Tuple4) {}
     /// Whether [`Self::run`] can be given such a packet: all of them, unless an engine says otherwise.
     #[inline]
     fn takes(&self, _: &Frame) -> bool {
@@ -170,6 +174,13 @@ impl Engine for SimEngine {
     fn write(&mut self, node: NodeIndex, write: &Write) -> Result<(), SimError> {
         let sim = self.nodes.get_mut(node).ok_or(SimError::NoNode(node))?;
         sim.write(write).map_err(|_: InsertError| SimError::Full(node, format!("{write:?}")))
+    }
+
+    #[inline(always)]
+    fn foresee(&self, node: NodeIndex, tuple: &Tuple4) {
+        if let Some(node) = self.nodes.get(node) {
+            node.0.conntrack.foresee(tuple);
+        }
     }
 
     #[inline(always)]

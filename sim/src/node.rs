@@ -150,6 +150,12 @@ impl SimConntrack {
         self.v4.evicted() + self.v6.evicted()
     }
 
+    /// Brings a half into the cache, and counts as no use.
+    #[inline(always)]
+    pub fn foresee(&self, key: &Tuple4) {
+        self.v4.foresee(key);
+    }
+
     /// Forgets every connection.
     pub fn clear(&mut self) {
         self.v4.clear();

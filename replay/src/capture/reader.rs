@@ -141,6 +141,22 @@ impl Capture {
         self.next_located()
     }
 
+    /// The packets that come next, as far as they are at hand already and follow each other without more.
+    #[inline]
+    pub fn ahead(&self) -> impl Iterator<Item = &[u8]> {
+        let mut bytes = self.window.bytes();
+        let classic = match &self.format {
+            Format::Classic(classic) if classic.link() == LinkType::ETHERNET => Some(classic),
+            _ => None,
+        };
+        std::iter::from_fn(move || {
+            let (_, _, length) = classic?.at_hand(bytes)?;
+            let (record, rest) = bytes.split_at_checked(length)?;
+            bytes = rest;
+            record.get(classic::RECORD_HEADER..)
+        })
+    }
+
     fn next_located(&mut self) -> Result<Option<Record<'_>>, CaptureError> {
         let found = match &mut self.format {
             Format::Classic(classic) => classic.locate(&mut self.window),

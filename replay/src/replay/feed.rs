@@ -256,6 +256,16 @@ impl Feed {
         }
     }
 
+    /// Frames that come next, where they are at hand: none of several captures.
+    #[inline]
+    pub fn ahead(&self) -> impl Iterator<Item = &[u8]> {
+        let single = match &self.0 {
+            Kind::Single(single) => Some(&single.capture),
+            Kind::Merge(_) => None,
+        };
+        single.into_iter().flat_map(Capture::ahead)
+    }
+
     /// The captures.
     pub fn captures(&self) -> impl Iterator<Item = &Capture> {
         let (single, heads) = match &self.0 {

@@ -63,6 +63,12 @@ impl Flows {
         if tuple.is_v4() { self.v4.get(&Tuple4::from(tuple)) } else { self.v6.get(tuple) }.copied()
     }
 
+    /// The direction with this tuple of IPv4.
+    #[inline(always)]
+    pub fn get4(&self, tuple: &Tuple4) -> Option<Entry> {
+        self.v4.get(tuple).copied()
+    }
+
     /// The number of the flow that the tuple belongs to in either direction, a new one if need be.
     pub fn number(&mut self, tuple: &Tuple) -> FlowIndex {
         let known = self.get(tuple).or_else(|| self.get(&tuple.reverse()));

@@ -8,6 +8,7 @@
 
 pub mod feed;
 pub mod flows;
+pub mod foresee;
 pub mod hints;
 pub mod outcome;
 pub mod outside;

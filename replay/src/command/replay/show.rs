@@ -15,6 +15,7 @@ use crate::failure::{Ending, Failure};
 use crate::filter::Filter;
 use crate::replay::Replay;
 use crate::replay::feed::Feed;
+use crate::replay::foresee::Foresight;
 use crate::replay::hints::Hints;
 use crate::replay::outcome::{Totals, Verdict};
 use crate::report::books::Books;
@@ -62,7 +63,7 @@ impl Job for Show<'_> {
         };
         let mut sinks = Sinks::new(arguments, &context)?;
         let mut progress = Progress::new(&feed, arguments.quiet);
-        let mut frame = Frame::default();
+        let (mut frame, mut foresight) = (Frame::default(), Foresight::default());
         let mut recorder = Recorder::default();
         let looking = sinks.any() || !filter.is_empty();
         let limit = arguments.count.unwrap_or(u64::MAX);
@@ -73,6 +74,7 @@ impl Job for Show<'_> {
             if number >= limit {
                 break Ok(());
             }
+            foresight.step(&replay, || feed.ahead());
             // Borrowed and not moved out, so that the packet need not be copied.
             let next = feed.next();
             let packet = match &next {
