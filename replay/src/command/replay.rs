@@ -111,6 +111,12 @@ pub struct Arguments {
     /// Stop after so many packets
     #[arg(short = 'c', long, value_name = "N")]
     count: Option<u64>,
+    /// Threads that make the lines of packets; the output is the same for any number
+    ///
+    /// Packets are replayed in order by one more. With -q there are no lines, and no use for it.
+    #[arg(short = 'j', long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: u16,
     /// Colour in the table
     #[arg(long, value_enum, default_value_t = ColorChoice::Auto, value_name = "WHEN")]
     color: ColorChoice,

@@ -73,6 +73,12 @@ pub struct Outcome {
     pub difference: Option<Difference>,
 }
 
+impl Default for Outcome {
+    fn default() -> Self {
+        Self::unsent(Verdict::Forwarded, None)
+    }
+}
+
 impl Outcome {
     /// Of a packet that was sent through no world.
     pub(super) const fn unsent(verdict: Verdict, role: Option<Role>) -> Self {

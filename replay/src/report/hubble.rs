@@ -160,6 +160,10 @@ impl Report for Hubble {
         self.lines.put(&self.line)
     }
 
+    fn lines(&mut self, lines: &[u8]) -> io::Result<()> {
+        self.lines.put_all(lines)
+    }
+
     fn summary(&mut self, context: &Context<'_>, run: &Run<'_>) -> io::Result<()> {
         self.lines.rest()?.flush()?;
         table::summary(&mut io::stderr(), context, run)

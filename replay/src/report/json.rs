@@ -206,6 +206,10 @@ impl Report for Json {
         self.lines.put(&self.line)
     }
 
+    fn lines(&mut self, lines: &[u8]) -> io::Result<()> {
+        self.lines.put_all(lines)
+    }
+
     fn summary(&mut self, context: &Context<'_>, run: &Run<'_>) -> io::Result<()> {
         let totals = run.totals;
         let shares = totals.shares.iter().filter_map(|((service, backend), connections)| {

@@ -29,6 +29,14 @@ impl Lines {
         Ok(())
     }
 
+    /// Lines that others made.
+    pub fn put_all(&mut self, lines: &[u8]) -> io::Result<()> {
+        if self.kept.is_none() {
+            return self.output.write_all(lines);
+        }
+        lines.split_inclusive(|byte| *byte == b'\n').try_for_each(|line| self.put(line))
+    }
+
     /// The writer behind them, once the lines that were kept are written.
     pub fn rest(&mut self) -> io::Result<&mut dyn Write> {
         if let Some((_, kept)) = self.kept.take() {

@@ -4,6 +4,7 @@ pub mod books;
 pub mod flows;
 pub mod html;
 pub mod hubble;
+pub mod jobs;
 pub mod json;
 pub mod lines;
 pub mod progress;
@@ -132,6 +133,12 @@ pub trait Report {
     fn begin(&mut self, _timestamp: u64) {}
     /// A packet's line.
     fn packet(&mut self, context: &Context<'_>, seen: &Seen<'_>) -> io::Result<()>;
+    /// Goes on behind lines of others: there is no head, and `first` is the time of the input's first packet.
+    fn resume(&mut self, first: u64) {
+        self.begin(first);
+    }
+    /// Lines of packets that another report of this form made.
+    fn lines(&mut self, lines: &[u8]) -> io::Result<()>;
     /// The last lines.
     fn summary(&mut self, context: &Context<'_>, run: &Run<'_>) -> io::Result<()>;
 }

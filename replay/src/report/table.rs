@@ -108,6 +108,15 @@ impl Report for Table {
         self.lines.put(line.as_bytes())
     }
 
+    fn resume(&mut self, first: u64) {
+        self.first = Some(first);
+        self.begun = true;
+    }
+
+    fn lines(&mut self, lines: &[u8]) -> io::Result<()> {
+        self.lines.put_all(lines)
+    }
+
     fn summary(&mut self, context: &Context<'_>, run: &Run<'_>) -> io::Result<()> {
         let output = self.lines.rest()?;
         if self.begun {

@@ -21,6 +21,7 @@ use crate::replay::outcome::{Totals, Verdict};
 use crate::report::books::Books;
 use crate::report::flows::Flows;
 use crate::report::hubble::Hubble;
+use crate::report::jobs::Jobs;
 use crate::report::json::Json;
 use crate::report::lines::Lines;
 use crate::report::progress::Progress;
@@ -61,7 +62,9 @@ impl Job for Show<'_> {
             seed: setup.seed,
             world: setup.world.name(),
         };
-        let mut sinks = Sinks::new(arguments, &context)?;
+        let colour = colour(arguments);
+        let make = |output| reporter(arguments, colour, output, None);
+        let mut sinks = Sinks::new(arguments, &context, colour)?;
         let mut progress = Progress::new(&feed, arguments.quiet);
         let (mut frame, mut foresight) = (Frame::default(), Foresight::default());
         let mut recorder = Recorder::default();
@@ -70,68 +73,87 @@ impl Job for Show<'_> {
         let mut hints = Hints::new(&setup.cluster.state);
         let (mut number, mut first_drop): (u64, Option<u64>) = (0, None);
         let mut broken: Option<LinkError> = None;
-        let ended = loop {
-            if number >= limit {
-                break Ok(());
-            }
-            foresight.step(&replay, || feed.ahead());
-            // Borrowed and not moved out, so that the packet need not be copied.
-            let next = feed.next();
-            let packet = match &next {
-                Ok(Some(packet)) => packet,
-                Ok(None) => break Ok(()),
-                Err(_) => break next.map(drop),
-            };
-            number = number.wrapping_add(1);
-            if !looking {
-                if let Some(cause) = packet.broken {
-                    broken = broken.or(Some(*cause));
-                }
-                replay.packet(packet, &mut frame, &mut ())?;
-                hints.packet(packet, replay.flows());
-                if replay.outcome.verdict == Verdict::Dropped {
-                    first_drop = first_drop.or(Some(number));
-                }
-                progress.step(number, &feed);
-                continue;
-            }
-            if number == 1 {
-                sinks.report.begin(packet.timestamp);
-            }
-            broken = broken.or(packet.broken.copied());
-            if !filter.takes(packet.data, packet.original_len) {
-                if !arguments.only {
-                    replay.packet(packet, &mut frame, &mut ())?;
+        let ended = std::thread::scope(|scope| {
+            let mut jobs = Jobs::new(scope, arguments.jobs, &context, &make);
+            let mut each = || {
+                let ended = loop {
+                    if number >= limit {
+                        break Ok(());
+                    }
+                    foresight.step(&replay, || feed.ahead());
+                    // Borrowed and not moved out, so that the packet need not be copied.
+                    let next = feed.next();
+                    let packet = match &next {
+                        Ok(Some(packet)) => packet,
+                        Ok(None) => break Ok(()),
+                        Err(_) => break next.map(drop),
+                    };
+                    number = number.wrapping_add(1);
+                    if !looking {
+                        if let Some(cause) = packet.broken {
+                            broken = broken.or(Some(*cause));
+                        }
+                        replay.packet(packet, &mut frame, &mut ())?;
+                        hints.packet(packet, replay.flows());
+                        if replay.outcome.verdict == Verdict::Dropped {
+                            first_drop = first_drop.or(Some(number));
+                        }
+                        progress.step(number, &feed);
+                        continue;
+                    }
+                    if number == 1 {
+                        sinks.report.begin(packet.timestamp);
+                        jobs.begin(packet.timestamp);
+                    }
+                    broken = broken.or(packet.broken.copied());
+                    if !filter.takes(packet.data, packet.original_len) {
+                        if !arguments.only {
+                            replay.packet(packet, &mut frame, &mut ())?;
+                            hints.packet(packet, replay.flows());
+                        }
+                        progress.step(number, &feed);
+                        continue;
+                    }
+                    recorder.clear();
+                    let (different, moved) =
+                        (replay.totals.differences.len(), replay.totals.moves.len());
+                    replay.packet(packet, &mut frame, &mut recorder)?;
                     hints.packet(packet, replay.flows());
-                }
-                progress.step(number, &feed);
-                continue;
-            }
-            recorder.clear();
-            let (different, moved) = (replay.totals.differences.len(), replay.totals.moves.len());
-            replay.packet(packet, &mut frame, &mut recorder)?;
-            hints.packet(packet, replay.flows());
-            if let Some((at, _)) = replay.totals.differences.get_mut(different) {
-                *at = number; // with --only, not all are counted there
-            }
-            if let Some(to) = replay.totals.moves.get_mut(moved) {
-                to.packet = number;
-            }
-            let seen = Seen {
-                topology: replay.stage.topology(),
-                number,
-                packet,
-                outcome: &replay.outcome,
-                recorder: &recorder,
+                    if let Some((at, _)) = replay.totals.differences.get_mut(different) {
+                        *at = number; // with --only, not all are counted there
+                    }
+                    if let Some(to) = replay.totals.moves.get_mut(moved) {
+                        to.packet = number;
+                    }
+                    let seen = Seen {
+                        topology: replay.stage.topology(),
+                        number,
+                        packet,
+                        outcome: &replay.outcome,
+                        recorder: &recorder,
+                    };
+                    if filter.shows(&context, &seen) {
+                        if sinks.packet(&context, &seen)? {
+                            let packet = (number, packet, &replay.outcome);
+                            let topology = replay.stage.topology();
+                            jobs.packet(&mut *sinks.report, topology, packet, &mut recorder)
+                                .map_err(Failure::Output)?;
+                        }
+                        if replay.outcome.verdict == Verdict::Dropped {
+                            first_drop = first_drop.or(Some(number));
+                        }
+                    }
+                    progress.step(number, &feed);
+                };
+                Ok(ended)
             };
-            if filter.shows(&context, &seen) {
-                sinks.packet(&context, &seen)?;
-                if replay.outcome.verdict == Verdict::Dropped {
-                    first_drop = first_drop.or(Some(number));
-                }
-            }
-            progress.step(number, &feed);
-        };
+            let ended: Result<_, Failure> = each();
+            // What was replayed before something went wrong is shown.
+            let finished = jobs.finish(&mut *sinks.report, replay.stage.topology());
+            let ended = ended?;
+            finished.map_err(Failure::Output)?;
+            Ok::<_, Failure>(ended)
+        })?;
         progress.end();
         sinks.end_stages()?;
         warn(setup, &feed, &hints, &replay.totals, broken)?;
@@ -173,7 +195,7 @@ impl Job for Show<'_> {
 }
 
 impl<'a> Sinks<'a> {
-    fn new(arguments: &'a Arguments, context: &Context<'_>) -> Result<Self, Failure> {
+    fn new(arguments: &'a Arguments, context: &Context<'_>, colour: bool) -> Result<Self, Failure> {
         let stages = match &arguments.write {
             Some(path) => Some((path.as_path(), stages(path, context)?)),
             None => None,
@@ -182,7 +204,9 @@ impl<'a> Sinks<'a> {
             flows: arguments.flows.then(Default::default),
             services: arguments.services.then(Default::default),
         };
-        Ok(Self { arguments, report: reporter(arguments), stages, books, shown: Shown::default() })
+        let last = arguments.last.map(|last| last as usize);
+        let report = reporter(arguments, colour, output(arguments), last);
+        Ok(Self { arguments, report, stages, books, shown: Shown::default() })
     }
 
     /// Whether anything is wanted but the summary.
@@ -190,17 +214,15 @@ impl<'a> Sinks<'a> {
         !self.arguments.quiet || self.stages.is_some() || !self.books.is_empty()
     }
 
-    fn packet(&mut self, context: &Context<'_>, seen: &Seen<'_>) -> Result<(), Failure> {
+    /// Counts and writes a packet, but for its line; whether it has one.
+    fn packet(&mut self, context: &Context<'_>, seen: &Seen<'_>) -> Result<bool, Failure> {
         let listed = self.arguments.first.is_none_or(|first| self.shown.packets() < first);
         self.shown.count(seen.outcome.verdict);
         self.books.count(context, seen);
-        if !self.arguments.quiet && listed {
-            self.report.packet(context, seen).map_err(Failure::Output)?;
-        }
         if let Some((path, stages)) = &mut self.stages {
             stages.packet(context, seen).map_err(|cause| writing(path, cause))?;
         }
-        Ok(())
+        Ok(!self.arguments.quiet && listed)
     }
 
     fn end_stages(&mut self) -> Result<(), Failure> {
@@ -235,22 +257,33 @@ fn warn(
     Ok(())
 }
 
-fn reporter(arguments: &Arguments) -> Box<dyn Report> {
-    let colour = match arguments.color {
+fn colour(arguments: &Arguments) -> bool {
+    match arguments.color {
         ColorChoice::Always => true,
         ColorChoice::Never => false,
         ColorChoice::Auto => {
             anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
         }
-    };
-    let output: Box<dyn Write> = if arguments.write.as_ref().is_some_and(|path| path == "-") {
+    }
+}
+
+fn output(arguments: &Arguments) -> Box<dyn Write> {
+    if arguments.write.as_ref().is_some_and(|path| path == "-") {
         Box::new(io::stderr())
     } else if io::stdout().is_terminal() {
         Box::new(io::stdout())
     } else {
         Box::new(BufWriter::with_capacity(64 * 1024, io::stdout()))
-    };
-    let lines = Lines::new(output, arguments.last.map(|last| last as usize));
+    }
+}
+
+fn reporter(
+    arguments: &Arguments,
+    colour: bool,
+    output: Box<dyn Write>,
+    last: Option<usize>,
+) -> Box<dyn Report> {
+    let lines = Lines::new(output, last);
     let look = |wide| Look { wide, colour, heads: !arguments.no_headers };
     match arguments.output {
         Form::Table => Box::new(Table::new(lines, look(false))),
