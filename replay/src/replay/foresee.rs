@@ -83,3 +83,34 @@ fn tuple(packet: &[u8]) -> Option<Tuple4> {
     *rest.first_mut()? = *protocol;
     Tuple4::read_from(&bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use twinpath_core::parse::parse;
+    use twinpath_sim::frame::Frame;
+
+    use super::*;
+    use crate::capture::Capture;
+
+    #[test]
+    fn the_tuple_is_that_of_the_parser() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/captures/clusterip.pcap");
+        let mut capture = Capture::open(path.as_ref()).unwrap();
+        let (mut plain, mut others) = (0, 0);
+        while let Some(record) = capture.next().unwrap() {
+            let parsed = parse(&Frame::new(record.data.to_vec())).unwrap().unwrap();
+            match tuple(record.data) {
+                Some(tuple) => {
+                    assert_eq!(tuple, Tuple4::from(&parsed.tuple));
+                    plain += 1;
+                }
+                None => {
+                    assert!(!parsed.tuple.is_v4());
+                    others += 1;
+                }
+            }
+        }
+        assert!(plain > 100 && others > 100, "{plain} and {others}");
+        assert_eq!(tuple(&[0; 37]), None);
+    }
+}

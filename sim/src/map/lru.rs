@@ -292,6 +292,7 @@ mod tests {
         for key in 0..4 {
             assert!(map.get(&key).is_some());
             assert!(map.peek(&(key + 4)).is_some());
+            map.foresee(&(key + 4));
         }
         map.insert(&16, &16, Put::New).unwrap();
         let left: Vec<u32> = map.dump().iter().map(|(key, _)| *key).collect();
