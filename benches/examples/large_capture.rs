@@ -49,7 +49,7 @@ fn main() -> io::Result<()> {
 
 /// A frame of a connection; even rounds go to the service, the first with SYN.
 fn build(frame: &mut Vec<u8>, flow: u32, round: u32, length: usize) {
-    let request = round % 2 == 0;
+    let request = round.is_multiple_of(2);
     let flags = if round < 2 { 0x02 } else { 0x10 } | if request { 0 } else { 0x10 };
     let client = [10, 244, 1, 10 + (flow / PORTS) as u8];
     let port = (20_000 + flow % PORTS) as u16;
