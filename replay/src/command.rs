@@ -8,6 +8,7 @@ pub mod bench;
 pub mod captures;
 pub mod explain;
 pub mod import;
+pub mod diff;
 pub mod replay;
 pub mod setup;
 pub mod verify;
@@ -24,6 +25,7 @@ pub struct Arguments {
 enum Verb {
     Replay(replay::Arguments),
     Explain(explain::Arguments),
+    Diff(diff::Arguments),
     Verify(verify::Arguments),
     Bench(bench::Arguments),
     Import(import::Arguments),
@@ -34,6 +36,7 @@ pub fn run(arguments: Arguments) -> Result<Ending, Failure> {
     match arguments.verb {
         Verb::Replay(arguments) => replay::run(&arguments),
         Verb::Explain(arguments) => explain::run(&arguments),
+        Verb::Diff(arguments) => diff::run(&arguments),
         Verb::Verify(arguments) => verify::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Import(arguments) => import::run(&arguments),

@@ -8,6 +8,7 @@
 //! | the cluster: from dumps, or derived from a capture | [`cluster`] |
 //! | worlds to send packets through | [`worlds`] |
 //! | a capture's packets through a world | [`replay`] |
+//! | two worlds or clusters on the same packets | [`mod@diff`] |
 //! | Linux netfilter as an oracle | [`netfilter`] |
 //! | why one packet fared as it did | [`explain`] |
 //! | tables, JSON lines, pcapng | [`report`] |
@@ -21,6 +22,7 @@ pub mod bench;
 pub mod capture;
 pub mod cluster;
 pub mod command;
+pub mod diff;
 pub mod explain;
 pub mod failure;
 pub mod filter;

@@ -115,7 +115,7 @@ fn comment(context: &Context<'_>, seen: &Seen<'_>) -> String {
 }
 
 /// `node-a/default/client/out`, `node-a/wire`.
-fn name(place: Place, topology: &Topology) -> String {
+pub(crate) fn name(place: Place, topology: &Topology) -> String {
     let node = |node: usize| topology.nodes.get(node).map_or("-", |node| node.name.as_str());
     let pod = |pod: usize, way: &str| match topology.pods.get(pod) {
         Some(info) => format!("{}/{}/{way}", node(info.node), info.name),

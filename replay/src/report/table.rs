@@ -148,7 +148,7 @@ fn style(verdict: Verdict) -> (String, String) {
 }
 
 /// `10.0.0.1:40000 > 10.96.0.10:80 tcp S`.
-pub(super) fn packet_words(parsed: Option<&Parsed>, seen: &Seen<'_>) -> String {
+pub(crate) fn packet_words(parsed: Option<&Parsed>, seen: &Seen<'_>) -> String {
     if let Some(error) = seen.packet.broken {
         return match error {
             crate::capture::LinkError::Unsupported(link) => format!("link type {link}"),
@@ -293,7 +293,7 @@ fn wide(line: &mut String, context: &Context<'_>, seen: &Seen<'_>) -> std::fmt::
 }
 
 /// `3 812`, for reading.
-pub(super) fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
@@ -305,7 +305,7 @@ pub(super) fn grouped(number: u64) -> String {
     text
 }
 
-pub(super) fn plural(count: u64, what: &str) -> String {
+pub(crate) fn plural(count: u64, what: &str) -> String {
     format!("{} {what}{}", grouped(count), if count == 1 { "" } else { "s" })
 }
 
