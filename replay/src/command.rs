@@ -6,9 +6,9 @@ use crate::failure::{Ending, Failure};
 
 pub mod bench;
 pub mod captures;
+pub mod diff;
 pub mod explain;
 pub mod import;
-pub mod diff;
 pub mod replay;
 pub mod setup;
 pub mod verify;

@@ -221,9 +221,9 @@ fn source_translation_and_direct_return() {
 }
 
 /// Compares worlds, unless this machine has not got one.
-fn worlds_agree(worlds: &str, file: &str) {
+fn worlds_agree(worlds: &str, file: &str, cluster: &str) {
     let folder = tempdir().unwrap();
-    let (file, cluster) = (fixture(file), fixture("clusters/two-nodes.yaml"));
+    let (file, cluster) = (fixture(file), fixture(cluster));
     let ran = diff(&folder, &[&file, "-f", &cluster, "--worlds", worlds]);
     if ran.code == 3 {
         return skip(&format!("diff --worlds {worlds}"), ran.stderr.trim());
@@ -234,13 +234,21 @@ fn worlds_agree(worlds: &str, file: &str) {
 
 #[test]
 fn the_simulator_and_test_runs() {
-    worlds_agree("sim,test-run", "captures/clusterip.pcap");
-    worlds_agree("test-run,sim", "captures/dns.pcap");
+    let cluster = "clusters/two-nodes.yaml";
+    worlds_agree("sim,test-run", "captures/clusterip.pcap", cluster);
+    worlds_agree("test-run,sim", "captures/dns.pcap", cluster);
 }
 
 #[test]
 fn the_simulator_and_namespaces() {
-    worlds_agree("sim,veth", "captures/clusterip-small.pcapng");
+    let cluster = "clusters/two-nodes.yaml";
+    worlds_agree("sim,veth", "captures/clusterip-small.pcapng", cluster);
+    // Namespaces show that a packet was answered, and not by which decision.
+    let incident = |name: &str| format!("incidents/{name}");
+    let client = incident("1-no-endpoints/client.pcap");
+    worlds_agree("veth,sim", &client, &incident("1-no-endpoints/cluster.yaml"));
+    let node = incident("6-path-mtu/node-a.pcap");
+    worlds_agree("sim,veth", &node, &incident("6-path-mtu/cluster.yaml"));
 }
 
 #[test]

@@ -265,14 +265,4 @@ fn name(index: usize) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_go_on_behind_z() {
-        let names = [(0, "A"), (25, "Z"), (26, "AA"), (27, "AB"), (701, "ZZ"), (702, "AAA")];
-        for (index, text) in names {
-            assert_eq!(name(index), text);
-        }
-    }
-}
+mod tests;

@@ -65,6 +65,11 @@ impl View<'_> {
             && self.outcome.sender.is_some()
     }
 
+    /// Whether somebody received it, or the answer that its sender was given instead.
+    fn ended(&self) -> bool {
+        self.outcome.sender.is_some() && self.end.is_some_and(Place::is_end)
+    }
+
     fn node(&self) -> Option<&str> {
         let node = self.outcome.made?.node;
         self.topology.nodes.get(node).map(|node| node.name.as_str())
@@ -151,6 +156,9 @@ impl Judge {
     }
 
     fn all(&self, sent: Option<&Parsed>, left: &View<'_>, right: &View<'_>) -> Vec<Difference> {
+        if left.blind || right.blind {
+            return self.seen(sent, left, right);
+        }
         let mut found = Vec::new();
         let (a, b) = (left.outcome, right.outcome);
         if a.verdict != b.verdict {
@@ -171,21 +179,12 @@ impl Judge {
         if !found.is_empty() || !left.arrived() || !right.arrived() {
             return found;
         }
-        let text = |name: Option<&PortName>| name.map_or_else(|| "-".into(), ToString::to_string);
-        if left.service() != right.service() {
-            let (a, b) = (text(left.service()), text(right.service()));
-            let says = format!("service {a} left, {b} right");
-            put(&mut found, "service", a, b, says);
-        }
-        let other_backend = match (left.backend(), right.backend()) {
-            (Some(a), Some(b)) if key(a) != key(b) => {
-                let says = self.another(left.service(), a, b);
-                put(&mut found, "backend", socket_of(a), socket_of(b), says);
-                true
-            }
-            _ => false,
-        };
+        let other_backend = self.given(&mut found, left, right);
         if !other_backend {
+            if left.node() != right.node() {
+                let (a, b) = (left.node().unwrap_or("-"), right.node().unwrap_or("-"));
+                put(&mut found, "node", a, b, "another node decides".into());
+            }
             places(&mut found, left, right);
         }
         bytes(&mut found, sent, left, right, other_backend);
@@ -195,6 +194,49 @@ impl Judge {
             put(&mut found, "ct", a, b, format!("conntrack says {a} left, {b} right"));
         }
         found
+    }
+
+    /// The same where a world cannot tell what it decided: by what both have seen.
+    fn seen(&self, sent: Option<&Parsed>, left: &View<'_>, right: &View<'_>) -> Vec<Difference> {
+        let mut found = Vec::new();
+        let (a, b) = (left.outcome, right.outcome);
+        if left.ended() != right.ended() || a.sender.is_some() != b.sender.is_some() {
+            let says = format!("{} left, {} right", ending(left), ending(right));
+            put(&mut found, "verdict", a.verdict.name(), b.verdict.name(), says);
+        } else if !left.ended() {
+            if let (Some(a), Some(b)) = (a.reason, b.reason)
+                && a != b
+            {
+                let says = format!("dropped by {} left, by {} right", a.name(), b.name());
+                put(&mut found, "drop_reason", a.name(), b.name(), says);
+            }
+        } else {
+            let told = left.service().is_some() && right.service().is_some();
+            let other_backend = told && self.given(&mut found, left, right);
+            if !other_backend {
+                places(&mut found, left, right);
+            }
+            bytes(&mut found, sent, left, right, other_backend);
+        }
+        found
+    }
+
+    /// To whom it was given; whether to another backend.
+    fn given(&self, found: &mut Vec<Difference>, left: &View<'_>, right: &View<'_>) -> bool {
+        let text = |name: Option<&PortName>| name.map_or_else(|| "-".into(), ToString::to_string);
+        if left.service() != right.service() {
+            let (a, b) = (text(left.service()), text(right.service()));
+            let says = format!("service {a} left, {b} right");
+            put(found, "service", a, b, says);
+        }
+        match (left.backend(), right.backend()) {
+            (Some(a), Some(b)) if key(a) != key(b) => {
+                let says = self.another(left.service(), a, b);
+                put(found, "backend", socket_of(a), socket_of(b), says);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Why a connection may be given another backend.
@@ -256,12 +298,8 @@ fn put(
     found.push(Difference { field, left: left.into(), right: right.into(), says });
 }
 
-/// Who decided, and where the packet ended.
+/// Where the packet ended.
 fn places(found: &mut Vec<Difference>, left: &View<'_>, right: &View<'_>) {
-    if left.node() != right.node() {
-        let (a, b) = (left.node().unwrap_or("-"), right.node().unwrap_or("-"));
-        put(found, "node", a, b, "another node decides".into());
-    }
     let (a, b) = (left.place(), right.place());
     if a != b {
         let kind = |spot: Option<Spot<'_>>| spot.map_or("nowhere", |spot| spot.0);

@@ -137,3 +137,26 @@ pub fn value(field: Field, bytes: &[u8]) -> String {
         format!("0x{shown}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_have_several_names() {
+        for name in ["ip.id", "ipv4.id", "bytes:ip.id", "bytes:ipv4.id"] {
+            assert_eq!(named(name).unwrap(), "ip.id");
+        }
+        for name in ["", "ip", "ipv4.", "IP.ID"] {
+            assert!(named(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn values_are_short() {
+        assert_eq!(value("ip.ttl", &[63]), "63");
+        assert_eq!(value("ip.id", &[0, 255]), "0x00ff");
+        assert_eq!(value("payload", &[1; 9]), "0x0101010101010101... (9 bytes)");
+        assert_eq!(value("ip.options", &[]), "-");
+    }
+}

@@ -15,7 +15,7 @@ use crate::replay::Replay;
 use crate::replay::feed::Captured;
 use crate::replay::outcome::{Outcome, Totals};
 use crate::report::recorder::Recorder;
-use crate::worlds::Stage;
+use crate::worlds::{Kind, Stage};
 
 /// A replay that goes on packet by packet.
 pub trait Side {
@@ -34,6 +34,9 @@ pub struct View<'a> {
     pub names: &'a Names,
     /// What became of it.
     pub outcome: &'a Outcome,
+    /// Whether the world shows packets and not decisions, so that one cannot be told from another with the
+    /// same end.
+    pub blind: bool,
     /// What it looked like at its end.
     pub frame: &'a Frame,
     /// Where it was seen last; `None` where it was not sent.
@@ -95,6 +98,7 @@ impl<S: Stage> Side for Lane<S> {
             topology: self.replay.stage.topology(),
             names: &self.names,
             outcome: &self.replay.outcome,
+            blind: self.replay.stage.name() == Kind::Veth.name(),
             frame: &self.frame,
             end: self.eyes.end,
             recorder: &self.eyes.recorder,

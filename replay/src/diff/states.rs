@@ -137,3 +137,6 @@ fn pod(lines: &mut Vec<String>, name: &str, left: &Pod, right: &Pod) {
         lines.push(format!("pod {name}: on {} left, on {} right", left.node, right.node));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -110,10 +110,10 @@ fn cause(output: &mut dyn Write, cause: &Cause, end: &End<'_>) -> io::Result<()>
     writeln!(output, "    first: packet {}  {}", first.number, first.words)?;
     writeln!(output, "      - {}", first.left)?;
     writeln!(output, "      + {}", first.right)?;
-    if cause.pairs.len() > 1 {
+    let field = cause.fields.first().copied().unwrap_or_default();
+    if cause.pairs.len() > 1 && matches!(field, "service" | "backend" | "node" | "place") {
         let mut pairs: Vec<_> = cause.pairs.iter().collect();
         pairs.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-        let field = cause.fields.first().copied().unwrap_or_default();
         for ((left, right), count) in pairs.iter().take(PAIRS) {
             writeln!(output, "    {}x  {field} {left} -> {right}", grouped(**count))?;
         }
