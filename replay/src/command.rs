@@ -9,8 +9,10 @@ pub mod captures;
 pub mod diff;
 pub mod explain;
 pub mod import;
+pub mod interrupt;
 pub mod replay;
 pub mod setup;
+pub mod shell;
 pub mod verify;
 
 /// Kubernetes services on your captures, packet by packet.

@@ -11,7 +11,7 @@
 //! | two worlds or clusters on the same packets | [`mod@diff`] |
 //! | Linux netfilter as an oracle | [`netfilter`] |
 //! | why one packet fared as it did | [`explain`] |
-//! | tables, JSON lines, pcapng | [`report`] |
+//! | tables, JSON lines, pcapng, pages | [`report`] |
 //! | scenarios of a whole cluster, in any world | [`scenario`] |
 //! | random and saved scripts through two engines | [`verify`] |
 //! | points in time | [`when`] |

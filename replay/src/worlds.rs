@@ -16,7 +16,7 @@ use twinpath_kernel::test_run::TestRunEngine;
 use twinpath_sim::cluster::{Fate, Watch};
 use twinpath_sim::engine::{Engine, NodeIndex, SimEngine};
 use twinpath_sim::frame::Frame;
-use twinpath_sim::node::Limits;
+use twinpath_sim::node::{Fill, Limits};
 use twinpath_sim::topology::{ClientIndex, PodIndex, Topology};
 pub use twinpath_sim::world::Sender;
 use twinpath_sim::world::{ModelWorld, World, WorldError};
@@ -105,6 +105,10 @@ pub trait Stage {
     /// then. Nothing changes.
     #[inline]
     fn foresee(&self, _: Sender, _: &Tuple4) {}
+    /// How full a node's tables are, where the world can tell.
+    fn fill(&self, _: NodeIndex) -> Option<Fill> {
+        None
+    }
     /// Sends a packet, which is left as it was at its end; `None` where the world cannot tell what
     /// became of it.
     fn send<W: Watch>(
@@ -205,6 +209,10 @@ impl<E: Engine> Stage for ModelWorld<E> {
     fn add_address(&mut self, pod: PodIndex, address: IpAddr) -> Result<(), WorldError> {
         self.cluster.topology.add_address(pod, address);
         Ok(())
+    }
+
+    fn fill(&self, node: NodeIndex) -> Option<Fill> {
+        self.cluster.engine.fill(node)
     }
 
     #[inline]

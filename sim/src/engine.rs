@@ -16,7 +16,7 @@ use twinpath_core::verdict::{Decision, IfIndex, Verdict};
 
 use crate::frame::Frame;
 use crate::map::ArrayModel;
-use crate::node::{Limits, SimNode};
+use crate::node::{Fill, Limits, SimNode};
 
 /// A node's number, in the order of a topology's nodes.
 pub type NodeIndex = usize;
@@ -75,6 +75,10 @@ pub trait Engine {
     /// How many entries a node's tables have evicted, where the engine knows.
     fn evicted(&mut self, _: NodeIndex) -> Result<Option<u64>, Self::Error> {
         Ok(None)
+    }
+    /// How full a node's tables are, where the engine knows without counting.
+    fn fill(&self, _: NodeIndex) -> Option<Fill> {
+        None
     }
     /// Removes one conntrack half, as an eviction would; whether it was there.
     fn evict(&mut self, node: NodeIndex, key: &Tuple) -> Result<bool, Self::Error>;
@@ -241,9 +245,11 @@ impl Engine for SimEngine {
     }
 
     fn evicted(&mut self, node: NodeIndex) -> Result<Option<u64>, SimError> {
-        let node = &self.known(node)?.0;
-        let evicted = node.conntrack.evicted();
-        Ok(Some(evicted + node.affinities.evicted() + node.fragments.evicted()))
+        Ok(Some(self.known(node)?.fill().evicted))
+    }
+
+    fn fill(&self, node: NodeIndex) -> Option<Fill> {
+        self.node(node).map(SimNode::fill)
     }
 
     fn evict(&mut self, node: NodeIndex, key: &Tuple) -> Result<bool, SimError> {

@@ -6,6 +6,7 @@ use twinpath_control::diff::{Target, Write};
 use twinpath_core::address::Address;
 use twinpath_core::affinity::{Affinity, Client};
 use twinpath_core::backend::{Backend, BackendId};
+use twinpath_core::bytes::Pod;
 use twinpath_core::conntrack::Flow;
 use twinpath_core::endpoint::Endpoint;
 use twinpath_core::fault::{Fault, Operation, Which};
@@ -116,6 +117,34 @@ impl Host for SimHost {
             *slot += 1;
         }
     }
+}
+
+/// How full a table is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Used {
+    /// Entries in it, those that have run out and were not met again included.
+    pub entries: usize,
+    /// Entries that there is room for.
+    pub limit: usize,
+}
+
+/// How full those tables of a node are that the datapath itself writes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fill {
+    /// Halves of IPv4 connections.
+    pub conntrack4: Used,
+    /// Halves of IPv6 connections.
+    pub conntrack6: Used,
+    /// Clients whose affinity is remembered.
+    pub affinities: Used,
+    /// Datagrams in fragments.
+    pub fragments: Used,
+    /// Entries of all of these that were evicted so far, to make room.
+    pub evicted: u64,
+}
+
+fn used<K: Pod + Eq + Copy, V: Pod + Clone>(table: &LruModel<K, V>) -> Used {
+    Used { entries: table.len(), limit: table.max_entries() }
 }
 
 /// Conntrack: a map per family, as in the kernel.
@@ -237,6 +266,18 @@ impl SimNode {
             },
             config: Box::default(),
         })
+    }
+
+    /// How full its tables are.
+    pub fn fill(&self) -> Fill {
+        let Node { conntrack, affinities, fragments, .. } = &self.0;
+        Fill {
+            conntrack4: used(&conntrack.v4),
+            conntrack6: used(&conntrack.v6),
+            affinities: used(affinities),
+            fragments: used(fragments),
+            evicted: conntrack.evicted() + affinities.evicted() + fragments.evicted(),
+        }
     }
 }
 

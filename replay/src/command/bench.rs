@@ -3,17 +3,15 @@
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
 use twinpath_kernel::object;
 use twinpath_sim::world::WorldError;
 
+use super::interrupt::on_signals;
+use super::shell::typed;
 use crate::bench::baseline::{self, Comparison};
 use crate::bench::exchange::Exchange;
 use crate::bench::lab::{Hook, Lab};
@@ -146,7 +144,7 @@ pub fn run(arguments: &Arguments) -> Result<Ending, Failure> {
     if object::bytes().is_none() || object::bare().is_none() {
         return Err(WorldError::Environment(format!("bench: {}", object::MISSING)).into());
     }
-    let stop = on_signals()?;
+    let stop = Stop::new(on_signals("bench")?);
     let began = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     let machine = machine::card();
     let (rivals, mut missing) = rivals(arguments, &stop)?;
@@ -163,7 +161,7 @@ pub fn run(arguments: &Arguments) -> Result<Ending, Failure> {
     let results = Results {
         v: VERSION,
         machine,
-        command: command(),
+        command: typed(),
         began,
         took: measured.took,
         complete: measured.complete && !stop.is_set(),
@@ -294,31 +292,6 @@ fn experiments(
         experiments.extend(sockets.map(|sockets| Box::new(sockets) as Box<dyn Experiment>));
     }
     experiments
-}
-
-/// What is set by the first Ctrl-C. The second one ends the process at once; the namespaces go with it.
-fn on_signals() -> Result<Stop, Failure> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))
-            .and_then(|_| flag::register(signal, Arc::clone(&stop)))
-            .map_err(|error| WorldError::Environment(format!("bench: signals: {error}")))?;
-    }
-    Ok(Stop::new(stop))
-}
-
-/// What was typed.
-fn command() -> String {
-    let quoted = |word: String| {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./,=:+".contains(c);
-        if !word.is_empty() && word.chars().all(plain) {
-            word
-        } else {
-            format!("'{}'", word.replace('\'', r"'\''"))
-        }
-    };
-    let words = std::env::args_os().skip(1).map(|word| quoted(word.to_string_lossy().into_owned()));
-    std::iter::once("twinpath".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
 }
 
 fn usage(error: impl std::fmt::Display) -> Failure {

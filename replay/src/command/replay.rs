@@ -8,10 +8,12 @@ use std::path::PathBuf;
 use clap::{Args, ColorChoice, ValueEnum};
 
 use super::captures::CaptureArguments;
+use super::interrupt::on_signals;
 use super::setup::{ClusterArguments, Setup};
 use crate::failure::{Ending, Failure};
 use crate::filter::conditions::Conditions;
 use crate::filter::{Filter, positional};
+use crate::report::save;
 use crate::worlds::Kind;
 use show::Show;
 
@@ -39,6 +41,9 @@ Examples:
   twinpath replay client.pcap -f cluster.yaml -q --services --flows
       Sums of each service, with the share of each backend, and of each flow.
 
+  twinpath replay incident.pcap -f cluster.yaml --report incident.html -q
+      A page for whoever was not there: verdicts over time, drops, shares, full tables.
+
   tcpdump -i any -w - port 80 | twinpath replay - -f cluster.yaml
   twinpath replay client.pcap -o json | jq -r 'select(.verdict==\"DROPPED\").drop_reason_desc'
 
@@ -51,7 +56,7 @@ flag are alternatives, different flags must all hold, --not turns the one flag b
 
 Exit codes: 0 fine; 1 a reply did not arrive as captured, or --fail-on; 2 wrong usage or unreadable
 input; 3 this machine or build lacks the world that was asked for; 4 no packet was replayed or none is
-shown; 70 a bug.";
+shown; 70 a bug; 130 Ctrl-C.";
 
 /// Replay captures through a service datapath and say what becomes of every packet
 ///
@@ -77,6 +82,9 @@ pub struct Arguments {
     /// Write every stage of every packet to this pcapng, `-` for standard output
     #[arg(short = 'w', long = "write", value_name = "OUT.pcapng")]
     write: Option<PathBuf>,
+    /// Write a page of one file, with charts: what happened when, and why; of all packets, shown or not
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
     /// Form of the output
     #[arg(short = 'o', long, value_enum, default_value_t = Form::Table)]
     output: Form,
@@ -165,7 +173,11 @@ pub fn run(arguments: &Arguments) -> Result<Ending, Failure> {
     if arguments.only && expression.is_none() {
         return usage("--only is about a filter expression; give one behind the captures");
     }
+    if let Some(path) = &arguments.report {
+        save::check(path).map_err(|cause| show::saving(path, cause))?;
+    }
     let setup = Setup::new(&arguments.cluster, &captures, &arguments.reading, arguments.world)?;
     let filter = Filter { expression, conditions: arguments.conditions.clone() };
-    setup.run(Show { arguments, setup: &setup, captures: &captures, filter })
+    let stop = on_signals("replay")?;
+    setup.run(Show { arguments, setup: &setup, captures: &captures, filter, stop: &stop })
 }

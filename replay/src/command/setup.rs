@@ -110,6 +110,14 @@ impl ClusterArguments {
     }
 }
 
+impl ClusterArguments {
+    /// The files that they name: of the cluster at first, then of what it becomes.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let later = self.then.iter().filter_map(|change| change.split_once('='));
+        self.states.iter().cloned().chain(later.map(|(_, path)| path.into())).collect()
+    }
+}
+
 fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
     let ends = text.split_once('-').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
     match ends {

@@ -372,7 +372,7 @@ fn reply(outcome: &Outcome) -> Option<Reply> {
 }
 
 /// The hash of a file; none of standard input, which is gone, nor of what is no file.
-fn sha256(path: &Path) -> Option<String> {
+pub(super) fn sha256(path: &Path) -> Option<String> {
     if path == "-" || !path.metadata().ok()?.is_file() {
         return None;
     }

@@ -1,14 +1,17 @@
 //! What became of the packets, for people, for programs, and for Wireshark.
 
 pub mod books;
+pub mod chance;
 pub mod flows;
 pub mod html;
 pub mod hubble;
 pub mod jobs;
 pub mod json;
 pub mod lines;
+pub mod page;
 pub mod progress;
 pub mod recorder;
+pub mod save;
 pub mod services;
 pub mod share;
 pub mod stages;

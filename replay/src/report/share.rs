@@ -1,5 +1,7 @@
 //! What chance alone does to the share of a backend.
 
+use super::chance::{Band, OUTSIDE, band};
+
 /// The highest variance up to which the band is counted out; beyond, the normal distribution is the
 /// same to the last packet or two, and counting would take seconds.
 const COUNTED: f64 = 1e6;
@@ -36,39 +38,8 @@ pub fn expected(groups: &[(u64, f64)]) -> Expected {
 
 /// The 2.5th and the 97.5th percentile of a binomial distribution.
 fn binomial(trials: u64, p: f64) -> (u64, u64) {
-    if p <= 0.0 || p >= 1.0 || trials == 0 {
-        let all = if p >= 1.0 { trials } else { 0 };
-        return (all, all);
-    }
-    // From the mode outwards, in parts of its weight, until nothing is left that counts.
-    let mode = ((trials as f64 + 1.0) * p).floor().min(trials as f64) as u64;
-    let odds = p / (1.0 - p);
-    let mut below = Vec::new();
-    let (mut k, mut weight) = (mode, 1.0);
-    while k > 0 && weight > 1e-18 {
-        weight *= k as f64 / ((trials - k + 1) as f64 * odds);
-        k -= 1;
-        below.push(weight);
-    }
-    let lowest = k;
-    let mut weights: Vec<f64> = below.into_iter().rev().collect();
-    weights.push(1.0);
-    (k, weight) = (mode, 1.0);
-    while k < trials && weight > 1e-18 {
-        weight *= (trials - k) as f64 * odds / (k + 1) as f64;
-        k += 1;
-        weights.push(weight);
-    }
-    let total: f64 = weights.iter().sum();
-    let quantile = |at: f64| {
-        let mut sum = 0.0;
-        let place = weights.iter().position(|weight| {
-            sum += weight;
-            sum >= at * total
-        });
-        lowest + place.unwrap_or(weights.len().saturating_sub(1)) as u64
-    };
-    (quantile(0.025), quantile(0.975))
+    let Band { low, high, .. } = band(trials, p, OUTSIDE);
+    (low, high)
 }
 
 #[cfg(test)]

@@ -133,6 +133,11 @@ impl<K: Pod + Eq + Copy, V: Pod + Clone> LruModel<K, V> {
         self.entries.table.is_empty()
     }
 
+    /// How many entries there is room for.
+    pub const fn max_entries(&self) -> usize {
+        self.max_entries
+    }
+
     /// How many entries were evicted so far.
     pub const fn evicted(&self) -> u64 {
         self.entries.evicted

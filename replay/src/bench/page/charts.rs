@@ -108,6 +108,8 @@ impl Charts {
                         shown: &|part| format!("{} %", part * 100.0),
                     },
                     series,
+                    marked: true,
+                    limit: None,
                 };
                 let caption = "how many of them took no longer; each nine is as far from the next";
                 figures += &figure(
@@ -195,6 +197,8 @@ impl Charts {
             x: Axis { scale: Scale::Log, label: "services", shown: &services },
             y: Axis { scale, label: "", shown },
             series,
+            marked: true,
+            limit: None,
         };
         let axis = if scale == Scale::Log { "logarithmic; " } else { "" };
         let caption = format!(

@@ -6,32 +6,7 @@ use super::super::result::{Measure, Missing, Unit};
 use super::super::samples::{GAUGE, figure, results};
 use super::super::subject::Subject;
 use super::*;
-
-/// Every element is closed where it was opened, with attributes in quotes; returns the names in order.
-fn elements(page: &str) -> Vec<String> {
-    let (mut open, mut all) = (Vec::new(), Vec::new());
-    let mut rest = page.strip_prefix("<!DOCTYPE html>").unwrap();
-    while let Some((text, more)) = rest.split_once('<') {
-        assert!(!text.contains('>') || open.last().is_some_and(|name| name == "style"), "{text}");
-        let (tag, more) = more.split_once('>').unwrap();
-        rest = more;
-        if let Some(name) = tag.strip_prefix('/') {
-            assert_eq!(open.pop().as_deref(), Some(name));
-            continue;
-        }
-        let name = tag.split([' ', '/']).next().unwrap().to_owned();
-        assert_eq!(tag.matches('"').count() % 2, 0, "{tag}");
-        if !tag.ends_with('/') {
-            open.push(name.clone());
-        }
-        if name == "script" {
-            rest = &rest[rest.find("</script>").unwrap()..];
-        }
-        all.push(name);
-    }
-    assert_eq!(open, Vec::<String>::new());
-    all
-}
+use crate::report::html::check::elements;
 
 #[test]
 fn a_page_is_well_formed_small_and_needs_nothing_else() {

@@ -10,6 +10,11 @@ use crate::command::captures::Decap;
 /// `next: twinpath explain -f cluster.yaml incident.pcap --packet 9`; `None` where an input is standard
 /// input and so gone, or where packets are counted from a time on.
 pub(super) fn explain(captures: &[PathBuf], arguments: &Arguments, number: u64) -> Option<String> {
+    Some(format!("next: {} --packet {number}", command(captures, arguments)?))
+}
+
+/// The same command, but for the number.
+pub(super) fn command(captures: &[PathBuf], arguments: &Arguments) -> Option<String> {
     let (cluster, reading) = (&arguments.cluster, &arguments.reading);
     let is_stdin = |path: &PathBuf| path == "-" || path.to_string_lossy().ends_with("=-");
     if cluster.states.iter().chain(captures).any(is_stdin)
@@ -18,7 +23,7 @@ pub(super) fn explain(captures: &[PathBuf], arguments: &Arguments, number: u64) 
     {
         return None;
     }
-    let mut words = vec!["next: twinpath explain".to_owned()];
+    let mut words = vec!["twinpath explain".to_owned()];
     let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
     for state in &cluster.states {
         option("-f", quoted(&state.display().to_string()));
@@ -54,7 +59,6 @@ pub(super) fn explain(captures: &[PathBuf], arguments: &Arguments, number: u64) 
         words.push("--dedup".into());
     }
     words.extend(captures.iter().map(|path| quoted(&path.display().to_string())));
-    words.extend(["--packet".to_owned(), number.to_string()]);
     Some(words.join(" "))
 }
 

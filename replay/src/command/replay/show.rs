@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::ColorChoice;
 use twinpath_control::tables::Names;
@@ -11,6 +12,7 @@ use twinpath_sim::frame::Frame;
 use super::{Arguments, FailOn, Form, hint};
 use crate::capture::LinkError;
 use crate::command::setup::{self, Job, Setup, say};
+use crate::command::shell::typed;
 use crate::failure::{Ending, Failure};
 use crate::filter::Filter;
 use crate::replay::Replay;
@@ -24,8 +26,10 @@ use crate::report::hubble::Hubble;
 use crate::report::jobs::Jobs;
 use crate::report::json::Json;
 use crate::report::lines::Lines;
+use crate::report::page::{Gather, Page};
 use crate::report::progress::Progress;
 use crate::report::recorder::Recorder;
+use crate::report::save;
 use crate::report::stages::Stages;
 use crate::report::table::{Look, Table};
 use crate::report::{Context, Report, Run, Seen, Shown};
@@ -38,6 +42,8 @@ pub(super) struct Show<'a> {
     /// As named.
     pub(super) captures: &'a [PathBuf],
     pub(super) filter: Filter,
+    /// Set by Ctrl-C.
+    pub(super) stop: &'a AtomicBool,
 }
 
 /// Where packets that are shown go.
@@ -53,7 +59,7 @@ impl Job for Show<'_> {
     type Output = Ending;
 
     fn run<S: Stage>(self, mut replay: Replay<S>, names: Names) -> Result<Ending, Failure> {
-        let Self { arguments, setup, captures, filter } = self;
+        let Self { arguments, setup, captures, filter, stop } = self;
         let mut feed = setup.inputs.open()?;
         let context = Context {
             names,
@@ -70,6 +76,10 @@ impl Job for Show<'_> {
         let mut recorder = Recorder::default();
         let looking = sinks.any() || !filter.is_empty();
         let limit = arguments.count.unwrap_or(u64::MAX);
+        let mut gather = arguments.report.is_some().then(|| {
+            let then = &arguments.cluster.then;
+            Gather::new(&setup.cluster, &context.names, &setup.options, then)
+        });
         let mut hints = Hints::new(&setup.cluster.state);
         let (mut number, mut first_drop): (u64, Option<u64>) = (0, None);
         let mut broken: Option<LinkError> = None;
@@ -77,7 +87,7 @@ impl Job for Show<'_> {
             let mut jobs = Jobs::new(scope, arguments.jobs, &context, &make);
             let mut each = || {
                 let ended = loop {
-                    if number >= limit {
+                    if number >= limit || stop.load(Ordering::Relaxed) {
                         break Ok(());
                     }
                     foresight.step(&replay, || feed.ahead());
@@ -95,6 +105,9 @@ impl Job for Show<'_> {
                         }
                         replay.packet(packet, &mut frame, &mut ())?;
                         hints.packet(packet, replay.flows());
+                        if let Some(gather) = &mut gather {
+                            gather.packet(&replay, number, packet);
+                        }
                         if replay.outcome.verdict == Verdict::Dropped {
                             first_drop = first_drop.or(Some(number));
                         }
@@ -110,6 +123,9 @@ impl Job for Show<'_> {
                         if !arguments.only {
                             replay.packet(packet, &mut frame, &mut ())?;
                             hints.packet(packet, replay.flows());
+                            if let Some(gather) = &mut gather {
+                                gather.packet(&replay, number, packet);
+                            }
                         }
                         progress.step(number, &feed);
                         continue;
@@ -119,6 +135,9 @@ impl Job for Show<'_> {
                         (replay.totals.differences.len(), replay.totals.moves.len());
                     replay.packet(packet, &mut frame, &mut recorder)?;
                     hints.packet(packet, replay.flows());
+                    if let Some(gather) = &mut gather {
+                        gather.packet(&replay, number, packet);
+                    }
                     if let Some((at, _)) = replay.totals.differences.get_mut(different) {
                         *at = number; // with --only, not all are counted there
                     }
@@ -156,6 +175,13 @@ impl Job for Show<'_> {
         })?;
         progress.end();
         sinks.end_stages()?;
+        if let Some(gather) = &mut gather {
+            gather.end(&replay);
+        }
+        let stopped = stop.load(Ordering::Relaxed);
+        if stopped {
+            say(&format!("stopped by a signal after {number} packets"));
+        }
         warn(setup, &feed, &hints, &replay.totals, broken)?;
         let (totals, shown) = (&replay.totals, sinks.shown);
         let run = Run {
@@ -163,11 +189,32 @@ impl Job for Show<'_> {
             flows: replay.flows(),
             shown: (!filter.is_empty()).then_some(shown),
             books: &sinks.books,
-            complete: ended.is_ok(),
+            complete: ended.is_ok() && !stopped,
             paths: setup.inputs.paths(),
         };
+        // Files first: standard output may be closed.
+        if let (Some(path), Some(gather)) = (&arguments.report, &gather) {
+            let mut warnings = feed.notes();
+            warnings.extend(hints.notes());
+            warnings.extend(ended.as_ref().err().map(|error| format!("error: {error}")));
+            warnings.extend(setup.cluster.notes.iter().cloned());
+            let explain = hint::command(captures, arguments);
+            let page = Page {
+                context: &context,
+                run: &run,
+                gather,
+                states: &arguments.cluster.files(),
+                command: &typed(),
+                explain: explain.as_deref(),
+                warnings: &warnings,
+            };
+            save::save(path, &page.html()).map_err(|cause| saving(path, cause))?;
+        }
         sinks.report.summary(&context, &run).map_err(Failure::Output)?;
         ended?;
+        if stopped {
+            return Ok(Ending::Interrupted);
+        }
         if let Some(text) = sinks.books.flows.as_ref().and_then(Flows::left_out) {
             say(&format!("warning: {text}"));
         }
@@ -300,6 +347,11 @@ fn stages(path: &Path, context: &Context<'_>) -> Result<Stages, Failure> {
         Box::new(File::create(path).map_err(|cause| writing(path, cause))?)
     };
     Stages::new(Box::new(BufWriter::new(output)), context).map_err(|cause| writing(path, cause))
+}
+
+/// What went wrong with the page.
+pub(super) fn saving(path: &Path, cause: io::Error) -> Failure {
+    setup::writing(path, cause, "give --report a file that can be written")
 }
 
 fn writing(path: &Path, cause: io::Error) -> Failure {

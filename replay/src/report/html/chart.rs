@@ -2,9 +2,16 @@
 //!
 //! Series are told apart by colour, dashes and markers together, and named where their line ends.
 
+mod bands;
+mod columns;
+#[cfg(test)]
+mod tests;
+
 use std::fmt::Write as _;
 
 use super::escape;
+pub use bands::{Counted, counted};
+pub use columns::{Columns, Layer, Moment};
 
 /// Width of all charts, in units of their own; text has 12, so that they can be read from 360 pixels on.
 const WIDTH: f64 = 440.0;
@@ -85,6 +92,10 @@ pub struct Lines<'a> {
     pub y: Axis<'a>,
     /// The lines.
     pub series: Vec<Series<'a>>,
+    /// Whether points are marked. Those of lines with many of them are not.
+    pub marked: bool,
+    /// A height that lines cannot pass, and what it is.
+    pub limit: Option<(f64, String)>,
 }
 
 /// An axis with its ends, and where it lies on the picture.
@@ -166,6 +177,7 @@ impl Lines<'_> {
             let (low, high) = point.range.unwrap_or((point.y, point.y));
             [low, point.y, high]
         });
+        let heights = heights.chain(self.limit.iter().map(|(limit, _)| *limit));
         let y = Placed::new(self.y.scale, heights, (BOTTOM, TOP));
         let height = BOTTOM + 40.0;
         let mut text = open(&self.id, &self.title, &self.description, height);
@@ -209,8 +221,19 @@ impl Lines<'_> {
             BOTTOM + 34.0,
             escape(self.x.label)
         );
+        if let Some((limit, name)) = &self.limit {
+            let at = y.at(*limit);
+            let _ = writeln!(
+                text,
+                "<line class=\"limit\" x1=\"{NUMBERS}\" x2=\"{right:.1}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
+                 <text class=\"name s3\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+                NUMBERS + 6.0,
+                at + 14.0,
+                escape(name)
+            );
+        }
         for series in &self.series {
-            text += &curve(series, &x, &y);
+            text += &curve(series, &x, &y, self.marked);
         }
         if self.named() {
             text += &self.names(&x, &y);
@@ -257,7 +280,7 @@ impl Lines<'_> {
     }
 }
 
-fn curve(series: &Series<'_>, x: &Placed, y: &Placed) -> String {
+fn curve(series: &Series<'_>, x: &Placed, y: &Placed, marked: bool) -> String {
     let class = series.class;
     let places: Vec<(f64, f64)> =
         series.points.iter().map(|point| (x.at(point.x), y.at(point.y))).collect();
@@ -277,7 +300,7 @@ fn curve(series: &Series<'_>, x: &Placed, y: &Placed) -> String {
             );
         }
     }
-    for (x, y) in places {
+    for (x, y) in places.into_iter().filter(|_| marked) {
         text += &marker(class, x, y);
     }
     text + "</g>\n"

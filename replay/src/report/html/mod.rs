@@ -3,6 +3,8 @@
 //! What is given as text is escaped here; what is called `body` or returned by [`chart`] is markup.
 
 pub mod chart;
+#[cfg(test)]
+pub(crate) mod check;
 
 use std::fmt::Write as _;
 
@@ -62,17 +64,39 @@ pub fn table(heads: &[&str], names: usize, rows: &[Vec<String>]) -> String {
     for row in rows {
         text += "<tr>";
         for (place, cell) in row.iter().enumerate() {
-            let cell = match cell.split_once('\n') {
-                Some((first, second)) => {
-                    format!("{}<br/><small>{}</small>", escape(first), escape(second))
-                }
-                None => escape(cell),
-            };
+            let _ = write!(text, "<td{}>{}</td>", class(place), lines(cell));
+        }
+        text += "</tr>\n";
+    }
+    text + "</tbody>\n</table></div>\n"
+}
+
+/// A table whose rows become blocks where there is no room for columns. Cells are markup, and may wrap;
+/// those of the column `packets` are numbers of packets.
+pub fn cards(heads: &[&str], packets: Option<usize>, rows: &[Vec<String>]) -> String {
+    let mut text = String::from("<div class=\"scroll wrap\"><table>\n<thead><tr>");
+    let class =
+        |place: usize| if Some(place) == packets { " class=\"number packets\"" } else { "" };
+    for (place, head) in heads.iter().enumerate() {
+        let _ = write!(text, "<th scope=\"col\"{}>{}</th>", class(place), escape(head));
+    }
+    text += "</tr></thead>\n<tbody>\n";
+    for row in rows {
+        text += "<tr>";
+        for (place, cell) in row.iter().enumerate() {
             let _ = write!(text, "<td{}>{cell}</td>", class(place));
         }
         text += "</tr>\n";
     }
     text + "</tbody>\n</table></div>\n"
+}
+
+/// Text with a second line of less weight after a newline, as markup.
+pub fn lines(text: &str) -> String {
+    match text.split_once('\n') {
+        Some((first, second)) => format!("{}<br/><small>{}</small>", escape(first), escape(second)),
+        None => escape(text),
+    }
 }
 
 /// Terms and what they mean here; those without a meaning are left out.
