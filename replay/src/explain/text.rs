@@ -23,6 +23,15 @@ pub struct Look {
 const NUMBER: usize = 4;
 const WHAT: usize = 10;
 
+/// Steps of the search for a source port that are shown one by one.
+const PORTS: usize = 4;
+
+/// Whether it is one of those, and the port is taken.
+fn is_taken(step: &Step) -> bool {
+    step.stage == Some("reserve")
+        && (step.what == "stage" || (step.what == "conntrack" && step.text.starts_with("hit")))
+}
+
 struct Paint {
     on: String,
     off: String,
@@ -76,8 +85,22 @@ pub fn write(output: &mut dyn Write, story: &Story<'_>, look: Look) -> io::Resul
         result.push_str(&format!("  {} ({})", reason.name(), reason as u8));
     }
     writeln!(output, "{}   {}", head(story), bold.paint(&result))?;
-    let (mut number, mut at) = (0_usize, None);
-    for step in steps(story).iter().filter(|step| look.verbose || !step.minor) {
+    let (mut number, mut at, mut tried) = (0_usize, None, 0_usize);
+    let steps = steps(story);
+    let mut shown = steps.iter().filter(|step| look.verbose || !step.minor).peekable();
+    while let Some(step) = shown.next() {
+        let taken = !look.verbose && is_taken(step);
+        tried = if taken { tried.saturating_add(1) } else { 0 };
+        if taken && tried > PORTS {
+            if !shown.peek().is_some_and(|next| is_taken(next)) {
+                let more = tried.saturating_sub(PORTS);
+                number = number.saturating_add(more);
+                let text =
+                    format!("{more} more steps: source ports that are taken (-v shows them)");
+                writeln!(output, "{number:>NUMBER$} {:<WHAT$} {text}", "...")?;
+            }
+            continue;
+        }
         if step.at != at {
             at = step.at;
             if let Some((node, hook)) = at {

@@ -320,8 +320,7 @@ fn service<'a>(
 }
 
 pub(super) fn service_named<'a>(context: &'a Context<'_>, name: &PortName) -> Option<Service<'a>> {
-    let id = context.names.services.iter().find(|(_, known)| *known == name).map(|(id, _)| *id);
-    service_of(context, id?)
+    service_of(context, context.serving.id(name)?)
 }
 
 fn service_of<'a>(context: &'a Context<'_>, id: u32) -> Option<Service<'a>> {

@@ -13,6 +13,7 @@ pub mod progress;
 pub mod recorder;
 pub mod save;
 pub mod services;
+pub mod serving;
 pub mod share;
 pub mod stages;
 pub mod table;
@@ -25,10 +26,12 @@ use twinpath_control::tables::{BackendName, Names};
 use twinpath_core::parse::{Parsed, parse};
 use twinpath_sim::topology::Topology;
 
+use crate::cluster::Cluster;
 use crate::replay::feed::Captured;
 use crate::replay::outcome::{Outcome, Totals, Verdict};
 use books::Books;
 use recorder::Recorder;
+use serving::Serving;
 
 /// What all packets have in common.
 pub struct Context<'a> {
@@ -42,6 +45,8 @@ pub struct Context<'a> {
     pub seed: u64,
     /// The world's name.
     pub world: &'static str,
+    /// Who serves where.
+    pub serving: Serving,
 }
 
 /// A packet and what became of it.
@@ -83,7 +88,13 @@ impl Seen<'_> {
     }
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    /// Of a replay of a cluster.
+    pub fn new(names: Names, cluster: &'a Cluster, seed: u64, world: &'static str) -> Self {
+        let serving = Serving::new(cluster, &names);
+        Self { names, state: &cluster.state, source: &cluster.source, seed, world, serving }
+    }
+
     /// The backend that a packet was given or comes from.
     pub fn backend(&self, outcome: &Outcome) -> Option<(u32, &BackendName)> {
         let id = outcome.made.map(|made| made.decision.backend).filter(|id| *id != 0)?;

@@ -221,15 +221,8 @@ pub(crate) fn service<'a>(
         Role::Reply | Role::Orphan => (tuple.source, tuple.source_port),
         Role::Plain => return None,
     };
-    let address = std::net::IpAddr::from(address);
-    let found = context.state.services.iter().find(|(name, service)| {
-        name.protocol.number() == tuple.protocol
-            && service
-                .frontends
-                .iter()
-                .any(|frontend| frontend.address == address && frontend.port == port.get())
-    });
-    found.map(|(name, _)| name)
+    let id = context.serving.at(address.into(), port.get(), tuple.protocol)?;
+    context.names.services.get(&id)
 }
 
 /// `dst 10.244.1.11:8080  ct NEW`.
@@ -243,8 +236,9 @@ fn change(line: &mut String, seen: &Seen<'_>, sent: Option<&Parsed>) -> std::fmt
         Verdict::Translated => {
             if let (Some(sent), Some(last)) = (sent, seen.last()) {
                 let (before, after) = (&sent.tuple, &last.tuple);
-                let socket = |address: twinpath_core::address::Address, port: u16| {
-                    std::net::SocketAddr::new(address.into(), port)
+                let socket = |address: twinpath_core::address::Address, port: u16| match port {
+                    0 => address.to_string(),
+                    _ => std::net::SocketAddr::new(address.into(), port).to_string(),
                 };
                 if (before.source, before.source_port) != (after.source, after.source_port) {
                     write!(line, "src {}  ", socket(after.source, after.source_port.get()))?;

@@ -61,13 +61,7 @@ impl Job for Show<'_> {
     fn run<S: Stage>(self, mut replay: Replay<S>, names: Names) -> Result<Ending, Failure> {
         let Self { arguments, setup, captures, filter, stop } = self;
         let mut feed = setup.inputs.open()?;
-        let context = Context {
-            names,
-            state: &setup.cluster.state,
-            source: &setup.cluster.source,
-            seed: setup.seed,
-            world: setup.world.name(),
-        };
+        let context = Context::new(names, &setup.cluster, setup.seed, setup.world.name());
         let colour = colour(arguments);
         let make = |output| reporter(arguments, colour, output, None);
         let mut sinks = Sinks::new(arguments, &context, colour)?;

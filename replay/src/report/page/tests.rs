@@ -120,8 +120,7 @@ fn page_of(cluster: &Cluster, packets: &[One], options: &Options, complete: bool
     for change in &cluster.changes {
         names.services.extend(Stage::names(&mut stage, &change.state).services);
     }
-    let context =
-        Context { names, state: &cluster.state, source: &cluster.source, seed: 1, world: "sim" };
+    let context = Context::new(names, cluster, 1, "sim");
     let mut replay = Replay::new(stage, cluster, At::default());
     let mut gather = Gather::new(cluster, &context.names, options, &["0.5=after.yaml".into()]);
     let mut frame = Frame::default();
