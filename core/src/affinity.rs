@@ -58,6 +58,18 @@ impl Affinity {
         self.backend.get() == backend
     }
 
+    /// The backend that was given last, however long ago.
+    #[inline(always)]
+    pub fn last(&self) -> BackendId {
+        self.backend.get()
+    }
+
+    /// When the client sent last.
+    #[inline(always)]
+    pub fn used(&self) -> Nanos {
+        self.used.get()
+    }
+
     /// The client sends now.
     #[inline(always)]
     pub fn touch(&self, now: Nanos) {

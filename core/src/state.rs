@@ -108,6 +108,28 @@ impl State {
         self.0 & REPLIED != 0
     }
 
+    /// Whether the opener went on after the answer.
+    #[inline(always)]
+    pub const fn is_assured(self) -> bool {
+        self.0 & ASSURED != 0
+    }
+
+    /// Whether an end has torn the connection down.
+    #[inline(always)]
+    pub const fn is_reset(self) -> bool {
+        self.0 & RESET != 0
+    }
+
+    /// Whether this end will send no more data.
+    #[inline(always)]
+    pub const fn is_done(self, end: Direction) -> bool {
+        let bit = match end {
+            Direction::Original => FIN_ORIGINAL,
+            Direction::Reply => FIN_REPLY,
+        };
+        self.0 & bit != 0
+    }
+
     /// What the bits amount to for a connection of this protocol.
     #[inline(always)]
     pub const fn phase(self, protocol: u8) -> Phase {

@@ -3,12 +3,11 @@
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 
-use clap::Parser;
-use twinpath::command::{self, Arguments};
+use twinpath::command;
 use twinpath::failure;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = command::parse(std::env::args_os());
     panic::set_hook(Box::new(|info| {
         let place = info.location().map(|at| format!(" at {}:{}", at.file(), at.line()));
         let what = info.payload_as_str().unwrap_or("a panic without words");

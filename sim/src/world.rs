@@ -119,6 +119,11 @@ impl Plan {
         writes
     }
 
+    /// What the tables of a node hold, by the writes so far.
+    pub fn tables(&self, node: &str) -> Option<&Desired> {
+        self.current.get(node)
+    }
+
     /// What the numbers in the tables stand for.
     pub fn names(&mut self, state: &State) -> Names {
         self.planner.names(state)

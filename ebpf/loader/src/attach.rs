@@ -6,10 +6,11 @@
 use std::mem::ManuallyDrop;
 
 use aya::Ebpf;
+pub use aya::programs::XdpMode;
 use aya::programs::links::Link as _;
 use aya::programs::tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions};
 use aya::programs::xdp::XdpLink;
-use aya::programs::{LinkOrder, ProgramError, TcAttachType, XdpMode};
+use aya::programs::{LinkOrder, ProgramError, TcAttachType};
 use aya::util::KernelVersion;
 use twinpath_core::hook::Hook;
 

@@ -8,8 +8,9 @@ use clap::{Args, ValueEnum};
 use twinpath_control::model::State;
 use twinpath_control::tables::{Dispatch, Mode, Names, Options};
 use twinpath_core::service::Algorithm;
+use twinpath_sim::engine::SimEngine;
 use twinpath_sim::topology::Topology;
-use twinpath_sim::world::WorldError;
+use twinpath_sim::world::{ModelWorld, WorldError};
 
 use super::captures::CaptureArguments;
 use crate::cluster::{Cluster, derive::derive, load::load};
@@ -211,6 +212,14 @@ impl Setup {
                 self.start(job, world)
             }
         }
+    }
+
+    /// A replay through the simulator, for who looks into its tables.
+    pub fn simulate(&self) -> Result<Replay<ModelWorld<SimEngine>>, Failure> {
+        let (state, options) = (&self.cluster.state, self.options.clone());
+        let world = worlds::simulator(self.topology(), state, options, self.seed)
+            .map_err(|error| self.refused(error))?;
+        Ok(self.replay(world)?.0)
     }
 
     fn start<J: Job, S: Stage>(&self, job: J, stage: S) -> Result<J::Output, Failure> {
