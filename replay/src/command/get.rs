@@ -190,6 +190,9 @@ fn view(arguments: &Arguments, setup: &Setup) -> Result<(View, u64), Failure> {
             now = now.max(packet.timestamp);
             replay.packet(&packet, &mut frame, &mut ())?;
         }
+        for note in feed.notes() {
+            say(&note);
+        }
         for warning in feed.captures().flat_map(crate::capture::Capture::warnings) {
             say(&format!("warning: {warning}"));
         }
