@@ -11,6 +11,7 @@
 # The kernel programs are those that ebpf/build.sh has left in ebpf/loader/object/. Without them the
 # binary has the simulator only, and a release is refused unless TWINPATH_WITHOUT_PROGRAMS=1.
 set -euo pipefail
+shopt -s inherit_errexit # what fails within $( ) ends the script, too
 cd "$(dirname "$0")"
 
 say() { echo "release.sh: $*" >&2; }

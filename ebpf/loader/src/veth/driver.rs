@@ -47,7 +47,7 @@ fn set(device: &str, command: u32, value: u32) -> io::Result<()> {
     request.ifr_ifru.ifru_data = (&raw mut setting).cast();
     // SAFETY: the request points to a setting, and both outlive the call.
     let result = unsafe {
-        libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, (&raw mut request).cast::<u8>())
+        libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, (&raw mut request).cast::<u8>())
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -139,9 +139,9 @@ impl PacketSocket {
         message.msg_name = (&raw mut from).cast();
         message.msg_namelen = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
         message.msg_iov = parts.as_mut_ptr();
-        message.msg_iovlen = parts.len();
+        message.msg_iovlen = parts.len() as _; // of another type in each libc
         message.msg_control = control.as_mut_ptr().cast();
-        message.msg_controllen = size_of_val(control);
+        message.msg_controllen = size_of_val(control) as _;
         // SAFETY: the message points to buffers of the lengths that it says, which outlive the call.
         let length = unsafe { libc::recvmsg(self.file.as_raw_fd(), &raw mut message, 0) };
         let Ok(length) = usize::try_from(length) else {
