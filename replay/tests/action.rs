@@ -68,9 +68,11 @@ fn a_capture_without_a_fault() {
         [("CAPTURES", pattern.as_str()), ("STATE", &state), ("FAIL_ON", "diff,drop,unmatched")];
     let job = job(twinpath(), &inputs);
     assert_eq!((job.code, job.outputs.as_str()), (0, "result=same\nexit-code=0\n"), "{}", job.log);
-    for line in
-        ["## twinpath replay: same\n", "| TRANSLATED | 386 |\n", "| default/web:http | web-a 10.244.1.11:8080 |"]
-    {
+    for line in [
+        "## twinpath replay: same\n",
+        "| TRANSLATED | 386 |\n",
+        "| default/web:http | web-a 10.244.1.11:8080 |",
+    ] {
         assert!(job.summary.contains(line), "{line}: {}", job.summary);
     }
     assert!(!job.log.contains("::"), "{}", job.log);
@@ -117,6 +119,11 @@ fn inputs_are_data_and_never_commands() {
             assert!(!forged, "{name}={capture}: {}", job.log);
         }
     }
+    // A name is no option, and no more than one line of the log.
+    let option = job(twinpath(), &[("CAPTURES", "--version"), ("STATE", &state)]);
+    assert_eq!(option.code, 2, "{}", option.log);
+    let lines = job(twinpath(), &[("CAPTURES", "a%0A::error::x"), ("STATE", &state)]);
+    assert!(lines.log.contains("::error title=twinpath::twinpath: a%250A::"), "{}", lines.log);
     let odd = job(twinpath(), &[("CAPTURES", "x"), ("COMMAND", "bench")]);
     assert_eq!((odd.code, odd.outputs.as_str()), (2, "result=error\nexit-code=2\n"));
     assert_eq!(job(twinpath(), &[("CAPTURES", " \n ")]).code, 2);
