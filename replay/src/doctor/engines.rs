@@ -217,6 +217,7 @@ fn attach(xdp: bool) -> Tried {
     object_there()?;
     let (state, mut topology) = cluster()?;
     topology.attached.xdp = xdp;
+    topology.mtu = 1_500; // drivers take no XDP program where packets may be longer than a page
     let options = Options { limits: LIMITS, ..Options::default() };
     let mut world = VethWorld::new(topology, &options).map_err(|error| world_advice(&error))?;
     world.apply(&state).map_err(|error| world_advice(&error))?;
