@@ -231,7 +231,7 @@ impl<E: Engine> Stage for ModelWorld<E> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn send<W: Watch>(
         &mut self,
         sender: Sender,

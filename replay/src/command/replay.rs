@@ -1,6 +1,7 @@
 //! `twinpath replay`.
 
 mod hint;
+mod pass;
 mod show;
 
 use std::path::PathBuf;

@@ -34,11 +34,11 @@ use twinpath_sim::world::WorldError;
 use crate::cluster::{Change, Cluster};
 use crate::worlds::{Sender, Stage};
 use feed::Captured;
-use flows::{Entry, Flows, Role};
+use flows::{Entry, FlowIndex, Flows, Role};
 use outcome::{Move, Outcome, Totals, Verdict};
 use outside::{Outside, unspecified};
 use partial::{is_partial, pseudo};
-use reply::{Difference, Given, compare, rebuild, settle};
+use reply::{Difference, Given, compare, is_same, rebuild, settle};
 
 /// Most clients that get a pod of their own; those beyond share the last one.
 const MAX_CLIENTS: usize = 2_048;
@@ -77,6 +77,8 @@ pub struct Replay<S> {
     /// Every port of a frontend's address is the service's.
     exclusive: bool,
     at: At,
+    /// The flow of the packet that is being sent.
+    flow: FlowIndex,
     now: u64,
     strangers: WordMap<NodeIndex, PodIndex>,
     clients: usize,
@@ -100,6 +102,7 @@ impl<S: Stage> Replay<S> {
             addresses: WordSet::default(),
             exclusive: !cluster.derived,
             at,
+            flow: 0,
             now: 0,
             strangers: WordMap::default(),
             clients: 0,
@@ -181,17 +184,37 @@ impl<S: Stage> Replay<S> {
     ) -> Result<(), WorldError> {
         // Borrowed and not moved out: a copy of fields just written costs more than parsing.
         let result = parse(frame);
-        let Ok(Some(parsed)) = &result else { return self.unreadable(frame, watch) };
-        let entry = match self.flows.get(&parsed.tuple) {
-            Some(entry) => entry,
-            None => self.open(parsed)?,
+        let parsed = result.as_ref().ok().and_then(Option::as_ref);
+        let (role, sender) = match parsed {
+            // No IP packet, or one with headers that cannot be read: nobody knows whose it is.
+            None => (None, Sender::Pod(self.stranger(self.at.node)?)),
+            Some(parsed) => {
+                let entry = match self.flows.get(&parsed.tuple) {
+                    Some(entry) => entry,
+                    None => self.open(parsed)?,
+                };
+                self.flow = entry.flow;
+                frame.partial = is_partial(&frame.bytes, captured.len(), parsed, entry.pseudo);
+                let sender = match entry.role {
+                    Role::Plain | Role::Request => Some(entry.sender),
+                    Role::Reply => self.rebuild(parsed, frame),
+                    Role::Orphan => None,
+                };
+                let Some(sender) = sender else { return self.unmatched(entry.role) };
+                (Some(entry.role), sender)
+            }
         };
-        frame.partial = is_partial(&frame.bytes, captured.len(), parsed, entry.pseudo);
-        match entry.role {
-            Role::Plain | Role::Request => self.forward(&entry, parsed, frame, watch),
-            Role::Reply => self.reply(&entry, parsed, captured, frame, watch),
-            Role::Orphan => self.unmatched(Role::Orphan),
+        // The only place where packets are sent: a world that is part of it keeps fates in registers.
+        let length = frame.bytes.len();
+        let mut glance = self.outcome.glance(watch);
+        let fate = self.stage.send(sender, frame, &mut glance)?;
+        self.outcome.sent(fate, role, sender);
+        match (role, parsed) {
+            (Some(Role::Request), Some(parsed)) => self.follow(parsed, frame, fate),
+            (Some(Role::Reply), Some(parsed)) => self.check(parsed, captured, length, frame, fate),
+            _ => {}
         }
+        Ok(())
     }
 
     #[cold]
@@ -200,47 +223,29 @@ impl<S: Stage> Replay<S> {
         Ok(())
     }
 
-    /// No IP packet, or one with headers that cannot be read: nobody knows whose it is.
-    #[cold]
-    fn unreadable<W: Watch>(&mut self, frame: &mut Frame, watch: &mut W) -> Result<(), WorldError> {
-        let sender = Sender::Pod(self.stranger(self.at.node)?);
-        let mut glance = self.outcome.glance(watch);
-        let fate = self.stage.send(sender, frame, &mut glance)?;
-        self.outcome.sent(fate, None, sender);
-        Ok(())
-    }
-
-    #[inline]
-    fn forward<W: Watch>(
-        &mut self,
-        entry: &Entry,
-        parsed: &Parsed,
-        frame: &mut Frame,
-        watch: &mut W,
-    ) -> Result<(), WorldError> {
-        let mut glance = self.outcome.glance(watch);
-        let fate = self.stage.send(entry.sender, frame, &mut glance)?;
-        self.outcome.sent(fate, Some(entry.role), entry.sender);
+    /// A request was sent.
+    #[inline(always)]
+    fn follow(&mut self, parsed: &Parsed, frame: &Frame, fate: Option<Fate>) {
         // A world that cannot tell what it decided may have decided anew.
         let opened =
             self.outcome.made.as_ref().is_none_or(|made| {
                 matches!(made.decision.status(), Status::New | Status::Reopened)
             });
-        if opened && entry.role == Role::Request && self.outcome.verdict != Verdict::Dropped {
-            self.learn(entry, parsed, frame, fate);
+        if opened && self.outcome.verdict != Verdict::Dropped {
+            self.learn(parsed, frame, fate);
         }
-        Ok(())
     }
 
     /// Notes which backend a flow was given: the one that the request has just arrived at.
     #[cold]
-    fn learn(&mut self, entry: &Entry, parsed: &Parsed, frame: &Frame, fate: Option<Fate>) {
+    fn learn(&mut self, parsed: &Parsed, frame: &Frame, fate: Option<Fate>) {
+        let Some(client) = self.outcome.sender else { return };
         if let Some(made) = self.outcome.made.filter(|made| made.decision.service != 0) {
             let key = (made.decision.service, made.decision.backend);
             *self.totals.shares.entry(key).or_default() += 1;
         }
         let pods = &self.stage.topology().pods;
-        let client_node = match entry.sender {
+        let client_node = match client {
             Sender::Pod(client) => pods.get(client).map(|pod| pod.node),
             Sender::Client(_) => None,
             Sender::Node(_) => return,
@@ -268,9 +273,9 @@ impl<S: Stage> Replay<S> {
         };
         let (service, backend) =
             self.outcome.made.map_or((0, 0), |made| (made.decision.service, made.decision.backend));
-        let Some(flow) = self.flows.flow_mut(entry.flow) else { return };
+        let Some(flow) = self.flows.flow_mut(self.flow) else { return };
         let from = std::mem::replace(&mut flow.backend, backend);
-        flow.client = Some(entry.sender);
+        flow.client = Some(client);
         flow.given = given;
         // A handshake is a connection of its own, though the client's port is the same.
         if from != 0 && backend != 0 && from != backend && parsed.flags & tcp::SYN == 0 {
@@ -279,40 +284,43 @@ impl<S: Stage> Replay<S> {
         }
     }
 
-    #[inline]
-    fn reply<W: Watch>(
+    /// Turns a reply into the one that the flow's backend sent; who that is, if it is known.
+    #[inline(always)]
+    fn rebuild(&self, parsed: &Parsed, frame: &mut Frame) -> Option<Sender> {
+        let given = self.flows.flow(self.flow)?.given.as_ref()?;
+        rebuild(frame, parsed, given).ok()?;
+        Some(given.sender)
+    }
+
+    /// Compares a reply as it arrived with what was captured.
+    #[inline(always)]
+    fn check(
         &mut self,
-        entry: &Entry,
         parsed: &Parsed,
         captured: &[u8],
+        length: usize,
         frame: &mut Frame,
-        watch: &mut W,
-    ) -> Result<(), WorldError> {
-        let Some(flow) = self.flows.flow(entry.flow) else { return self.unmatched(Role::Reply) };
-        let (Some(client), Some(given)) = (flow.client, &flow.given) else {
-            return self.unmatched(Role::Reply);
+        fate: Option<Fate>,
+    ) {
+        let Some(flow) = self.flows.flow(self.flow) else { return };
+        let at = match fate {
+            Some(Fate::Arrived(Place::PodIn(pod))) => Some(Sender::Pod(pod)),
+            Some(Fate::Arrived(Place::ClientIn(client))) => Some(Sender::Client(client)),
+            _ => None,
         };
-        let (length, sender, hops) = (frame.bytes.len(), given.sender, given.hops);
-        if rebuild(frame, parsed, given).is_err() {
-            return self.unmatched(Role::Reply);
+        let hops = flow.given.as_ref().and_then(|given| given.hops);
+        if self.outcome.reason.is_none() && at.is_some() && at == flow.client {
+            let settled = hops.is_some() || settle(frame, parsed).is_ok();
+            if settled && is_same(captured, frame, parsed, length) {
+                return;
+            }
         }
-        let mut glance = self.outcome.glance(watch);
-        let fate = self.stage.send(sender, frame, &mut glance)?;
-        self.outcome.sent(fate, Some(Role::Reply), sender);
-        self.outcome.difference = match (self.outcome.reason, fate) {
-            (Some(reason), _) => Some(Difference::Dropped(reason)),
-            (None, Some(Fate::Arrived(Place::PodIn(pod)))) if Sender::Pod(pod) == client => {
-                compare(captured, frame, parsed, length)
-            }
-            (None, Some(Fate::Arrived(Place::ClientIn(at)))) if Sender::Client(at) == client => {
-                if hops.is_none() && settle(frame, parsed).is_err() {
-                    return self.unmatched(Role::Reply);
-                }
-                compare(captured, frame, parsed, length)
-            }
-            (None, _) => Some(Difference::Elsewhere),
+        let arrived = at.is_some() && at == flow.client;
+        self.outcome.difference = match self.outcome.reason {
+            Some(reason) => Some(Difference::Dropped(reason)),
+            None if arrived => compare(captured, frame, parsed, length),
+            None => Some(Difference::Elsewhere),
         };
-        Ok(())
     }
 
     /// The first packet of a direction of a flow.

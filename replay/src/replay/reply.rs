@@ -132,6 +132,16 @@ impl fmt::Display for Difference {
     }
 }
 
+/// Whether [`compare`] would find nothing.
+#[inline(always)]
+pub fn is_same(captured: &[u8], arrived: &Frame, parsed: &Parsed, length: usize) -> bool {
+    let l3 = parsed.l3.0;
+    arrived.bytes.len() == length
+        && captured.get(l3..).is_some_and(|expected| {
+            arrived.bytes.get(l3..l3.wrapping_add(expected.len())) == Some(expected)
+        })
+}
+
 /// Compares from the IP header on. `captured` may be cut; what is missing of it counts as equal.
 #[inline]
 pub fn compare(

@@ -9,6 +9,7 @@ use clap::ColorChoice;
 use twinpath_control::tables::Names;
 use twinpath_sim::frame::Frame;
 
+use super::pass::Pass;
 use super::{Arguments, FailOn, Form, hint};
 use crate::capture::LinkError;
 use crate::command::setup::{self, Job, Setup, say};
@@ -65,108 +66,91 @@ impl Job for Show<'_> {
         let colour = colour(arguments);
         let make = |output| reporter(arguments, colour, output, None);
         let mut sinks = Sinks::new(arguments, &context, colour)?;
-        let mut progress = Progress::new(&feed, arguments.quiet);
-        let (mut frame, mut foresight) = (Frame::default(), Foresight::default());
         let mut recorder = Recorder::default();
-        let looking = sinks.any() || !filter.is_empty();
-        let limit = arguments.count.unwrap_or(u64::MAX);
-        let mut gather = arguments.report.is_some().then(|| {
-            let then = &arguments.cluster.then;
-            Gather::new(&setup.cluster, &context.names, &setup.options, then)
-        });
-        let mut hints = Hints::new(&setup.cluster.state);
-        let (mut number, mut first_drop): (u64, Option<u64>) = (0, None);
-        let mut broken: Option<LinkError> = None;
-        let ended = std::thread::scope(|scope| {
-            let mut jobs = Jobs::new(scope, arguments.jobs, &context, &make);
-            let mut each = || {
-                let ended = loop {
-                    if number >= limit || stop.load(Ordering::Relaxed) {
-                        break Ok(());
-                    }
-                    foresight.step(&replay, || feed.ahead());
-                    // Borrowed and not moved out, so that the packet need not be copied.
-                    let next = feed.next();
-                    let packet = match &next {
-                        Ok(Some(packet)) => packet,
-                        Ok(None) => break Ok(()),
-                        Err(_) => break next.map(drop),
-                    };
-                    number = number.wrapping_add(1);
-                    if !looking {
-                        if let Some(cause) = packet.broken {
-                            broken = broken.or(Some(*cause));
+        let then = &arguments.cluster.then;
+        let gather = || Gather::new(&setup.cluster, &context.names, &setup.options, then);
+        let mut pass = Pass {
+            number: 0,
+            limit: arguments.count.unwrap_or(u64::MAX),
+            stop,
+            first_drop: None,
+            broken: None,
+            hints: Hints::new(&setup.cluster.state),
+            gather: arguments.report.is_some().then(gather),
+            progress: Progress::new(&feed, arguments.quiet),
+            frame: Frame::default(),
+            foresight: Foresight::default(),
+        };
+        let ended = if !sinks.any() && filter.is_empty() {
+            pass.quietly(&mut replay, &mut feed)?
+        } else {
+            std::thread::scope(|scope| {
+                let mut jobs = Jobs::new(scope, arguments.jobs, &context, &make);
+                let mut each = || {
+                    while !pass.is_over() {
+                        pass.foresight.step(&replay, || feed.ahead());
+                        let next = feed.next();
+                        let packet = match &next {
+                            Ok(Some(packet)) => packet,
+                            Ok(None) => break,
+                            Err(_) => return Ok(next.map(drop)),
+                        };
+                        if pass.number == 0 {
+                            sinks.report.begin(packet.timestamp);
+                            jobs.begin(packet.timestamp);
                         }
-                        replay.packet(packet, &mut frame, &mut ())?;
-                        hints.packet(packet, replay.flows());
-                        if let Some(gather) = &mut gather {
-                            gather.packet(&replay, number, packet);
+                        if !filter.takes(packet.data, packet.original_len) {
+                            if arguments.only {
+                                pass.number = pass.number.wrapping_add(1);
+                            } else {
+                                pass.unseen(&mut replay, packet)?;
+                            }
+                            pass.progress.step(pass.number, &feed);
+                            continue;
                         }
-                        if replay.outcome.verdict == Verdict::Dropped {
-                            first_drop = first_drop.or(Some(number));
+                        recorder.clear();
+                        let (different, moved) =
+                            (replay.totals.differences.len(), replay.totals.moves.len());
+                        replay.packet(packet, &mut pass.frame, &mut recorder)?;
+                        pass.note(&replay, packet);
+                        let number = pass.number;
+                        if let Some((at, _)) = replay.totals.differences.get_mut(different) {
+                            *at = number; // with --only, not all are counted there
                         }
-                        progress.step(number, &feed);
-                        continue;
-                    }
-                    if number == 1 {
-                        sinks.report.begin(packet.timestamp);
-                        jobs.begin(packet.timestamp);
-                    }
-                    broken = broken.or(packet.broken.copied());
-                    if !filter.takes(packet.data, packet.original_len) {
-                        if !arguments.only {
-                            replay.packet(packet, &mut frame, &mut ())?;
-                            hints.packet(packet, replay.flows());
-                            if let Some(gather) = &mut gather {
-                                gather.packet(&replay, number, packet);
+                        if let Some(to) = replay.totals.moves.get_mut(moved) {
+                            to.packet = number;
+                        }
+                        let seen = Seen {
+                            topology: replay.stage.topology(),
+                            number,
+                            packet,
+                            outcome: &replay.outcome,
+                            recorder: &recorder,
+                        };
+                        if filter.shows(&context, &seen) {
+                            if sinks.packet(&context, &seen)? {
+                                let packet = (number, packet, &replay.outcome);
+                                let topology = replay.stage.topology();
+                                jobs.packet(&mut *sinks.report, topology, packet, &mut recorder)
+                                    .map_err(Failure::Output)?;
+                            }
+                            if replay.outcome.verdict == Verdict::Dropped {
+                                pass.first_drop = pass.first_drop.or(Some(number));
                             }
                         }
-                        progress.step(number, &feed);
-                        continue;
+                        pass.progress.step(number, &feed);
                     }
-                    recorder.clear();
-                    let (different, moved) =
-                        (replay.totals.differences.len(), replay.totals.moves.len());
-                    replay.packet(packet, &mut frame, &mut recorder)?;
-                    hints.packet(packet, replay.flows());
-                    if let Some(gather) = &mut gather {
-                        gather.packet(&replay, number, packet);
-                    }
-                    if let Some((at, _)) = replay.totals.differences.get_mut(different) {
-                        *at = number; // with --only, not all are counted there
-                    }
-                    if let Some(to) = replay.totals.moves.get_mut(moved) {
-                        to.packet = number;
-                    }
-                    let seen = Seen {
-                        topology: replay.stage.topology(),
-                        number,
-                        packet,
-                        outcome: &replay.outcome,
-                        recorder: &recorder,
-                    };
-                    if filter.shows(&context, &seen) {
-                        if sinks.packet(&context, &seen)? {
-                            let packet = (number, packet, &replay.outcome);
-                            let topology = replay.stage.topology();
-                            jobs.packet(&mut *sinks.report, topology, packet, &mut recorder)
-                                .map_err(Failure::Output)?;
-                        }
-                        if replay.outcome.verdict == Verdict::Dropped {
-                            first_drop = first_drop.or(Some(number));
-                        }
-                    }
-                    progress.step(number, &feed);
+                    Ok(Ok(()))
                 };
-                Ok(ended)
-            };
-            let ended: Result<_, Failure> = each();
-            // What was replayed before something went wrong is shown.
-            let finished = jobs.finish(&mut *sinks.report, replay.stage.topology());
-            let ended = ended?;
-            finished.map_err(Failure::Output)?;
-            Ok::<_, Failure>(ended)
-        })?;
+                let ended: Result<_, Failure> = each();
+                // What was replayed before something went wrong is shown.
+                let finished = jobs.finish(&mut *sinks.report, replay.stage.topology());
+                let ended = ended?;
+                finished.map_err(Failure::Output)?;
+                Ok::<_, Failure>(ended)
+            })?
+        };
+        let Pass { number, first_drop, broken, hints, mut gather, mut progress, .. } = pass;
         progress.end();
         sinks.end_stages()?;
         if let Some(gather) = &mut gather {
