@@ -21,6 +21,7 @@
 //! # Ok::<(), twinpath::capture::CaptureError>(())
 //! ```
 
+mod aside;
 mod blocks;
 mod classic;
 mod clock;

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::aside::Aside;
 use super::blocks::{self, Blocks};
 use super::classic::{self, Classic};
 use super::compressed::{Packing, Progress, Unpacked};
@@ -79,11 +80,16 @@ impl Capture {
             Some(packing) => {
                 let unpacked = Unpacked::new(packing, window.into_source());
                 let progress = unpacked.progress();
-                window = Window::new(Box::new(unpacked));
-                if let Err(cause) = window.fill(8) {
-                    return Err(failed(name, &Some((packing, progress)), 1, 0, cause));
-                }
-                Some((packing, progress))
+                let packed = Some((packing, progress));
+                let begun = Aside::new(unpacked).and_then(|source| {
+                    let mut inside = Window::new(Box::new(source));
+                    inside.fill(8).map(|_| inside)
+                });
+                window = match begun {
+                    Ok(inside) => inside,
+                    Err(cause) => return Err(failed(name, &packed, 1, 0, cause)),
+                };
+                packed
             }
         };
         let mut interfaces = Vec::new();
