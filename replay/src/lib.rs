@@ -17,7 +17,7 @@
 //! | JSON Schemas of what is printed | [`schema`] |
 //! | scenarios of a whole cluster, in any world | [`scenario`] |
 //! | random and saved scripts through two engines | [`verify`] |
-//! | points in time | [`when`] |
+//! | points in time as they are typed | [`moment`] |
 //! | the command line | [`command`], [`failure`] |
 #![deny(unsafe_code)]
 
@@ -31,11 +31,11 @@ pub mod explain;
 pub mod failure;
 pub mod filter;
 pub mod get;
+pub mod moment;
 pub mod netfilter;
 pub mod replay;
 pub mod report;
 pub mod scenario;
 pub mod schema;
 pub mod verify;
-pub mod when;
 pub mod worlds;

@@ -13,7 +13,7 @@ use twinpath_control::objects::ObjectName;
 use twinpath_control::tables::Options;
 
 use crate::failure::Failure;
-use crate::when::When;
+use crate::moment::Moment;
 
 /// A cluster, ready for a world.
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ pub struct Cluster {
 #[derive(Clone, Debug)]
 pub struct Change {
     /// From when.
-    pub at: When,
+    pub at: Moment,
     /// What it is then.
     pub state: State,
 }
@@ -47,7 +47,9 @@ impl Cluster {
         let (time, path) = text.split_once('=').ok_or_else(|| {
             Failure::Usage(format!("--then {text}: give TIME=STATE, such as 2.5=after.yaml"))
         })?;
-        let at = When::parse(time).map_err(|error| Failure::Usage(format!("--then: {error}")))?;
+        let at: Moment = time.parse().map_err(|error| {
+            Failure::Usage(format!("--then {text}: {time:?} is no time: {error}"))
+        })?;
         let Self { state, notes, .. } = load::load(&[path.into()])?;
         self.notes.extend(notes);
         self.source.push_str(&format!(", from {at} on {path}"));

@@ -2,8 +2,8 @@
 
 use clap::{Args, ValueEnum};
 
+use crate::moment::Moment;
 use crate::replay::feed::Reading;
-use crate::replay::feed::moment::Moment;
 
 /// How captures are read.
 #[derive(Clone, Debug, Default, Args)]

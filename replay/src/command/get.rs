@@ -229,7 +229,7 @@ fn view(arguments: &Arguments, setup: &Setup) -> Result<(View, u64), Failure> {
 /// The state of the cluster at the end.
 fn last_state(setup: &Setup, first: u64, now: u64) -> &State {
     let cluster = &setup.cluster;
-    let came = cluster.changes.iter().map(|change| (change.at.on_clock(first), &change.state));
+    let came = cluster.changes.iter().map(|change| (change.at.nanoseconds(first), &change.state));
     let last = came.filter(|(time, _)| *time <= now).max_by_key(|(time, _)| *time);
     last.map_or(&cluster.state, |(_, state)| state)
 }

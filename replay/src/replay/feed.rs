@@ -7,7 +7,6 @@ mod clocks;
 mod copies;
 mod decap;
 mod identity;
-pub mod moment;
 pub mod source;
 
 use std::fs::File;
@@ -18,9 +17,9 @@ use twinpath_sim::frame::Frame;
 
 use crate::capture::{Capture, CaptureError, Direction, LinkError, LinkType, Record, to_ethernet};
 use crate::failure::Failure;
+use crate::moment::{self, Moment};
 use clocks::Clocks;
 use copies::{Copies, Sample};
-use moment::Moment;
 use source::Source;
 
 /// A packet as captured, from the Ethernet header on.

@@ -129,7 +129,7 @@ impl<S: Stage> Replay<S> {
     fn change(&mut self, now: u64) -> Result<(), WorldError> {
         let first = *self.first.get_or_insert(now);
         loop {
-            let times = self.changes.iter().map(|change| change.at.on_clock(first)).enumerate();
+            let times = self.changes.iter().map(|change| change.at.nanoseconds(first)).enumerate();
             let Some((next, time)) = times.min_by_key(|(_, time)| *time) else {
                 self.next_change = u64::MAX;
                 return Ok(());

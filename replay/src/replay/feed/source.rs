@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::moment::span;
 use crate::failure::Failure;
+use crate::moment::span;
 
 /// A capture that is named: its file, and the node on which it was taken, if that was said.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,6 +20,7 @@ use twinpath_sim::topology::{Owner, Topology};
 use super::line::{Line, TABLES};
 use crate::capture::LinkError;
 use crate::cluster::Cluster;
+use crate::moment;
 use crate::replay::Replay;
 use crate::replay::feed::Captured;
 use crate::replay::flows::Role;
@@ -28,7 +29,6 @@ use crate::replay::outside::unspecified;
 use crate::report::Seen;
 use crate::report::recorder::Recorder;
 use crate::report::table::packet_words;
-use crate::when::When;
 use crate::worlds::{Sender, Stage};
 
 /// Most pairs of a drop reason and a service that are told apart.
@@ -112,7 +112,7 @@ pub(super) struct Tables {
 /// A change of the cluster.
 #[derive(Clone, Debug)]
 pub(super) struct Moment {
-    at: When,
+    at: moment::Moment,
     /// When, in nanoseconds; known with the first packet.
     pub time: u64,
     /// As the user wrote it.
@@ -230,7 +230,7 @@ impl<'a> Gather<'a> {
         if self.first.is_none() {
             self.first = Some(time);
             for moment in &mut self.moments {
-                moment.time = moment.at.on_clock(time);
+                moment.time = moment.at.nanoseconds(time);
             }
             // Of equal ones, those given first come first.
             self.moments.sort_by_key(|moment| moment.time);

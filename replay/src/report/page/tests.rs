@@ -14,11 +14,11 @@ use twinpath_sim::topology::Topology;
 use super::*;
 use crate::capture::{LinkError, LinkType};
 use crate::cluster::{Change, Cluster};
+use crate::moment::Moment;
 use crate::replay::feed::Captured;
 use crate::replay::{At, Replay};
 use crate::report::books::Books;
 use crate::report::html::check::{alone, elements, words};
-use crate::when::When;
 use crate::worlds::{Stage, simulator};
 
 /// A packet: when, its bytes, how long it was, and what is wrong with it.
@@ -303,8 +303,8 @@ fn a_change_of_the_cluster_is_counted_into_what_is_expected() {
     web.endpoints.pop();
     let late = cluster.state.clone();
     cluster.changes = vec![
-        Change { at: When::After(500 * MILLI), state: after },
-        Change { at: When::After(1_000_000 * MILLI), state: late },
+        Change { at: Moment::After(500 * MILLI), state: after },
+        Change { at: Moment::After(1_000_000 * MILLI), state: late },
     ];
     let options = Options::default();
     let packets: Vec<One> = (0..1_000)

@@ -1,6 +1,9 @@
 //! Times and lengths of time as they are typed: `2026-11-22T10:00:00.5Z`, `+2.5s`, `-3.1ms`.
 
+use std::fmt;
 use std::str::FromStr;
+
+use crate::report::json;
 
 /// A point in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +20,16 @@ impl Moment {
         match self {
             Self::At(time) => time,
             Self::After(span) => first.saturating_add(span),
+        }
+    }
+}
+
+impl fmt::Display for Moment {
+    /// `2.5s` after the first packet, or RFC 3339.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(time) => f.write_str(&json::rfc3339(*time)),
+            Self::After(span) => f.write_str(&words(i64::try_from(*span).unwrap_or(i64::MAX))),
         }
     }
 }
@@ -159,7 +172,6 @@ pub fn words(nanoseconds: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::json;
 
     #[test]
     fn moments() {
