@@ -47,17 +47,22 @@ pub(super) struct Port {
     pub(super) node_port: Option<u16>,
     /// Endpoints, and whether they take new connections.
     pub(super) endpoints: BTreeMap<SocketAddr, bool>,
-    /// Whether there are endpoints of which nothing is said but that they are on other nodes.
-    pub(super) only_elsewhere: bool,
+    /// The families, as [`IpAddr::is_ipv6`], of which there are endpoints of which nothing is said but that they
+    /// are on other nodes.
+    pub(super) only_elsewhere: BTreeSet<bool>,
     /// Whether it is of IPv6, where no address says so.
     pub(super) is_ipv6: bool,
 }
 
 impl Port {
     fn has_family(&self, is_ipv4: bool) -> bool {
-        let external = self.node_port.is_some() || self.only_elsewhere;
+        self.has_endpoint(is_ipv4)
+            || self.only_elsewhere.contains(&!is_ipv4)
+            || (self.endpoints.is_empty() && self.node_port.is_some() && self.is_ipv6 != is_ipv4)
+    }
+
+    fn has_endpoint(&self, is_ipv4: bool) -> bool {
         self.endpoints.keys().any(|end| end.is_ipv4() == is_ipv4)
-            || (self.endpoints.is_empty() && external && self.is_ipv6 != is_ipv4)
     }
 }
 
@@ -160,8 +165,11 @@ impl Cluster {
                 }
             }
             for ((port_name, _), port) in &mut service.ports {
-                if port.only_elsewhere && port.endpoints.is_empty() {
-                    let address = made_up.next(!port.is_ipv6);
+                for is_ipv6 in std::mem::take(&mut port.only_elsewhere) {
+                    if port.has_endpoint(!is_ipv6) {
+                        continue;
+                    }
+                    let address = made_up.next(!is_ipv6);
                     self.elsewhere.insert(address);
                     let number = port.number.or(port.node_port).unwrap_or(1);
                     port.endpoints.insert(SocketAddr::new(address, number), true);

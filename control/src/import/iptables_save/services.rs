@@ -97,7 +97,10 @@ impl Reader<'_> {
         }
         if ends {
             let local = rule.comment.contains("no local endpoints") || rule.target == "DROP";
-            self.port(&key).only_elsewhere |= local;
+            if local {
+                let is_ipv6 = self.is_ipv6;
+                self.port(&key).only_elsewhere.insert(is_ipv6);
+            }
             let service = self.service(&key);
             if rule.chain == "KUBE-SERVICES" && !is_node_port {
                 service.internal_local |= local;

@@ -294,6 +294,19 @@ fn round_trip(state: &State, node: &str) {
     assert_eq!(counted.count(), 0, "{text}");
 }
 
+#[test]
+fn endpoints_elsewhere_of_one_family_are_found_beside_those_here_of_the_other() {
+    let text = "*filter\n\
+        -A KUBE-SERVICES -m comment --comment \"d/web has no local endpoints\" -p tcp -d 10.96.0.1/32 --dport 80 -j DROP\n\
+        COMMIT\n# ip6tables-save\n*nat\n\
+        -A KUBE-SERVICES -m comment --comment \"d/web cluster IP\" -p tcp -d fd00:96::1/128 --dport 80 -j KUBE-SVL-A\n\
+        -A KUBE-SVL-A -m comment --comment \"d/web -> [fd00::1]:80\" -j KUBE-SEP-A\n\
+        -A KUBE-SEP-A -p tcp -j DNAT --to-destination [fd00::1]:80\nCOMMIT\n";
+    let (ports, notes) = read(text);
+    assert!(ports.concat().contains("198.18.0.1:80@other-nodes"), "{ports:?}\n{notes:?}");
+    assert!(ports.concat().contains("fd00::1:80"), "{ports:?}");
+}
+
 proptest! {
     #[test]
     fn our_own_rules_are_read(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
