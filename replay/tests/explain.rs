@@ -61,6 +61,30 @@ fn typed_packets() {
     }
 }
 
+/// What is said of kube-proxy.
+fn of_kube_proxy(arguments: &[&str]) -> String {
+    let ran = explain(arguments);
+    let text = ran.text();
+    let line = text.lines().find_map(|line| line.strip_prefix("kube-proxy:"));
+    line.unwrap_or_else(|| panic!("{arguments:?}: {text}{}", ran.stderr)).to_owned()
+}
+
+#[test]
+fn kube_proxy_differs_only_where_a_row_is_about_the_packet() {
+    // Row 25 is about backends of the node itself; elsewhere both masquerade.
+    let elsewhere = fixture("incidents/2-port-exhaustion/cluster.yaml");
+    let node_port = "tcp 198.51.100.18:20010 > 192.168.10.11:30080 S";
+    let said = of_kube_proxy(&["-f", &elsewhere, node_port]);
+    assert!(said.contains("MASQUERADE") && !said.contains("row"), "{said}");
+    // A link that is too short is too short for kube-proxy's node, and no matter of DSR.
+    let long = "udp 10.244.1.10:4000 > 10.96.0.53:53 len 90";
+    let said = of_kube_proxy(&["-f", &reasons(), "--mtu", "68", long]);
+    assert!(said.contains("too long for the link") && !said.contains("DSR"), "{said}");
+    // In IPVS mode, the node has the addresses of services itself.
+    let said = of_kube_proxy(&["-f", &reasons(), "tcp 10.244.1.10:4000 > 10.96.0.80:81 S"]);
+    assert!(said.contains("IPVS mode: REJECT"), "{said}");
+}
+
 const CLIENT: [u8; 4] = [10, 244, 1, 10];
 const WEB: [u8; 4] = [10, 96, 0, 80];
 const DNS: [u8; 4] = [10, 96, 0, 53];

@@ -90,6 +90,13 @@ fn before_services(story: &Story<'_>) -> Option<KubeProxy> {
             "the same: the node's stack drops it and answers ICMP time exceeded",
             &[],
         ),
+        // Without a DSR header: the link alone is too short.
+        DropReason::FragmentationNeeded if story.dropped().is_none() => said(
+            "reject",
+            "the node's stack finds it too long for the link, too, and answers ICMP fragmentation needed \
+             (packet too big); IPv4 without DF is cut into fragments",
+            &[],
+        ),
         DropReason::FragmentationNeeded => said(
             "dnat",
             "it has no DSR, so the packet gets no longer; without DF the stack would cut it",
@@ -155,14 +162,12 @@ fn no_frontend(story: &Story<'_>, parsed: &Parsed, address: IpAddr) -> Option<Ku
     let cluster_ips = story.state.services.values().flat_map(|port| &port.frontends);
     if cluster_ips.into_iter().any(|frontend| frontend.address == address) {
         if matches!(parsed.transport, Transport::Echo) {
-            return said(
-                "pass",
-                "no rule: nobody has the address, so nobody answers the echo",
-                &[19],
-            );
+            let text = "nobody answers the echo; iptables mode: no rule, it leaves the node; nftables mode: \
+                        REJECT for a cluster address (cluster-ips); IPVS mode: REJECT (KUBE-IPVS-FILTER)";
+            return said("pass-or-reject", text, &[19]);
         }
-        let text = "iptables and IPVS mode: no rule, it leaves the node; nftables mode: REJECT for a \
-                    cluster address (cluster-ips)";
+        let text = "iptables mode: no rule, it leaves the node; nftables mode: REJECT for a cluster \
+                    address (cluster-ips); IPVS mode: REJECT (KUBE-IPVS-FILTER)";
         return said("pass-or-reject", text, &[3]);
     }
     if story.state.service_ranges.iter().any(|range| contains(range, address)) {
@@ -245,7 +250,7 @@ fn serve(
     }
     if masquerade && is_pod {
         rows.push(31);
-    } else if masquerade && !internal {
+    } else if masquerade && !internal && endpoints.iter().any(|e| e.node.as_deref() == Some(node)) {
         rows.push(25);
     }
     let address = parsed.tuple.destination;
