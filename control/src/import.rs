@@ -9,6 +9,7 @@
 //! and what in them was not understood, is in [`Imported::notes`].
 
 use crate::model::State;
+use crate::plain::is_order;
 use crate::problem::Severity;
 use crate::read::Objects;
 
@@ -82,9 +83,12 @@ impl Format {
 
     /// What the text means. `file` is its name, and `node` that of the node it was taken on.
     pub fn import(self, file: &str, text: &str, node: &str) -> Imported {
+        // Comments of rules become names, which are shown.
+        let is_odd = |letter| is_order(letter) && !['\n', '\r', '\t'].contains(&letter);
+        let text = text.replace(is_odd, "\u{fffd}");
         match self {
-            Self::IptablesSave => iptables_save::import(file, text, node),
-            Self::Ipvs => ipvs::import(file, text, node),
+            Self::IptablesSave => iptables_save::import(file, &text, node),
+            Self::Ipvs => ipvs::import(file, &text, node),
         }
     }
 }

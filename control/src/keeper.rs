@@ -91,8 +91,16 @@ impl Change {
         ) -> Vec<Change> {
             found.into_iter().map(|(name, object)| kind(name, Some(object))).collect()
         }
-        let Objects { services, slices, endpoints, nodes, pods, service_cidrs, ignored: _ } =
-            objects;
+        let Objects {
+            services,
+            slices,
+            endpoints,
+            nodes,
+            pods,
+            service_cidrs,
+            ignored: _,
+            unfinished: _,
+        } = objects;
         [
             put(nodes, Self::Node),
             put(pods, Self::Pod),

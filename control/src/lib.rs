@@ -45,6 +45,7 @@ pub mod keeper;
 pub mod maglev;
 pub mod model;
 pub mod objects;
+pub mod plain;
 pub mod problem;
 pub mod read;
 pub mod rules;

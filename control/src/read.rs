@@ -1,6 +1,6 @@
 //! Bytes to objects.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -27,6 +27,8 @@ pub struct Objects {
     pub service_cidrs: Found<ServiceCidr>,
     /// How many objects of other kinds were met.
     pub ignored: BTreeMap<String, usize>,
+    /// Files with a list that does not end as `kubectl` ends one: YAML that is cut is often YAML still.
+    pub unfinished: BTreeSet<Arc<str>>,
 }
 
 /// Objects of one kind.
@@ -50,6 +52,7 @@ impl Objects {
         self.nodes.extend(other.nodes);
         self.pods.extend(other.pods);
         self.service_cidrs.extend(other.service_cidrs);
+        self.unfinished.extend(other.unfinished);
         for (kind, count) in other.ignored {
             *self.ignored.entry(kind).or_default() += count;
         }
@@ -99,6 +102,9 @@ pub fn read(name: &str, bytes: &[u8]) -> Result<Objects, ReadError> {
     let documents = documents.map_err(|text| ReadError::Syntax { file: file.clone(), text })?;
     let mut objects = Objects::default();
     for document in documents {
+        if document.is_unfinished {
+            objects.unfinished.insert(file.clone());
+        }
         for raw in document.objects {
             sort::put(&mut objects, &file, raw)?;
         }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use twinpath::command;
 use twinpath::failure;
+use twinpath_control::plain::plain;
 
 fn main() -> ExitCode {
     let arguments = command::parse(std::env::args_os());
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
             if !failure.is_closed_pipe() {
                 let _ = std::io::Write::write_fmt(
                     &mut std::io::stderr(),
-                    format_args!("twinpath: {failure}\n"),
+                    format_args!("twinpath: {}\n", plain(&failure.to_string())),
                 );
             }
             failure.code()

@@ -13,6 +13,8 @@ use super::sort::{Sorted, sort};
 /// One document: an object, or a list of objects in any of its forms.
 pub(super) struct Document {
     pub(super) objects: Vec<Sorted>,
+    /// Whether it is a list that does not say so, which `kubectl` does behind the items.
+    pub(super) is_unfinished: bool,
 }
 
 /// The text, without a byte order mark.
@@ -103,11 +105,11 @@ impl<'de> Visitor<'de> for DocumentVisitor {
     }
 
     fn visit_unit<E>(self) -> Result<Document, E> {
-        Ok(Document { objects: Vec::new() })
+        Ok(Document { objects: Vec::new(), is_unfinished: false })
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Document, A::Error> {
-        Ok(Document { objects: ItemsVisitor.visit_seq(seq)?.0 })
+        Ok(Document { objects: ItemsVisitor.visit_seq(seq)?.0, is_unfinished: false })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Document, A::Error> {
@@ -124,12 +126,13 @@ impl<'de> Visitor<'de> for DocumentVisitor {
         let listed = kind.and_then(|kind| kind.strip_suffix("List")).unwrap_or_default();
         // An empty list of the API has null for its items.
         let is_list = kind.is_some_and(|kind| kind.ends_with("List"));
+        let is_unfinished = items.is_some() && kind.is_none();
         let objects = match items {
             Some(items) => items.into_iter().map(|item| item.of_kind(listed)).collect(),
             None if is_list => Vec::new(),
             None => vec![sort(fields)],
         };
-        Ok(Document { objects })
+        Ok(Document { objects, is_unfinished })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Objects by their kind.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
@@ -9,6 +10,7 @@ use super::{Found, Object, Objects, ReadError};
 use crate::objects::{
     EndpointSlice, Endpoints, Metadata, Node, ObjectName, Pod, Service, ServiceCidr,
 };
+use crate::plain::plain;
 
 /// An object whose kind has been looked at.
 pub(super) enum Sorted {
@@ -31,13 +33,28 @@ pub(super) enum Sorted {
 }
 
 /// Looks at the kind of an object.
-pub(super) fn sort(fields: Map<String, Value>) -> Sorted {
+pub(super) fn sort(mut fields: Map<String, Value>) -> Sorted {
+    fields.values_mut().for_each(show);
     match fields.get("kind").and_then(Value::as_str) {
         Some(kind) => {
             let kind = kind.to_owned();
             Sorted::new(&kind, fields)
         }
         None => Sorted::Kindless(fields),
+    }
+}
+
+/// Lets no string of an object, which may come to be shown anywhere, give orders to a terminal.
+fn show(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Cow::Owned(shown) = plain(text) {
+                *text = shown;
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(show),
+        Value::Object(fields) => fields.values_mut().for_each(show),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

@@ -206,3 +206,25 @@ fn a_dump_beyond_the_default_budget_of_nodes() {
     let text = format!("kind: Other\nnumbers: [{}]\n", "1,".repeat(300_000));
     assert_eq!(names(&read("f", text.as_bytes()).unwrap()), ["1 Other"]);
 }
+
+#[test]
+fn a_list_that_is_cut_behind_an_item_is_unfinished() {
+    let whole = "apiVersion: v1\nitems:\n- kind: Pod\n  metadata: {name: p}\nkind: List\n";
+    assert!(read("f", whole.as_bytes()).unwrap().unfinished.is_empty());
+    let cut = whole.strip_suffix("kind: List\n").unwrap();
+    let mut all = Objects::default();
+    all.merge(read("f", cut.as_bytes()).unwrap());
+    assert_eq!(all.unfinished.iter().map(|file| &**file).collect::<Vec<_>>(), ["f"]);
+}
+
+#[test]
+fn no_string_of_an_object_gives_orders_to_a_terminal() {
+    let json = r#"{"kind":"Pod","metadata":{"name":"p\u001b[2J\n","namespace":"n\u009b","labels":{"a":"\r"}}}"#;
+    let objects = read("f", json.as_bytes()).unwrap();
+    let (name, pod) = objects.pods.first_key_value().unwrap();
+    assert_eq!(name.to_string(), r"n\u{9b}/p\u{1b}[2J\u{a}");
+    assert_eq!(pod.value.metadata.labels["a"], r"\u{d}");
+    let yaml = "kind: List\nitems:\n- {kind: Node, metadata: {name: \"a\\eb\"}}\n";
+    let objects = read("f", yaml.as_bytes()).unwrap();
+    assert_eq!(objects.nodes.first_key_value().unwrap().0.name, r"a\u{1b}b");
+}

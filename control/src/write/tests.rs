@@ -174,6 +174,8 @@ proptest! {
 
     #[test]
     fn strings_are_read_back(name in "\\PC{1,8}|[a-zA-Z0-9.:/_~#&*! -]{1,6}|[ \n\t\"'\\\\\u{0}\u{7f}\u{85}\u{2028}\u{feff}a]{1,4}") {
+        // What orders a terminal about is read as letters.
+        let name = crate::plain::plain(&name).into_owned();
         let node = Node { zone: Some(name.clone()), ..Node::default() };
         let state = State { nodes: [(name, node)].into(), ..State::default() };
         round_trip(&state);

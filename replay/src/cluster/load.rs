@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use twinpath_control::import::{Format, NODE};
 use twinpath_control::model::State;
+use twinpath_control::plain::plain;
 use twinpath_control::problem::{Problem, Severity};
 use twinpath_control::read::{Objects, read};
 use twinpath_control::tables::Options;
@@ -40,6 +41,12 @@ impl Gathered {
         let mut reader = Reader::new(&mut take, &mut notes);
         paths.iter().try_for_each(|path| reader.path(path.as_ref()))?;
         notes.append(&mut gathered.notes);
+        notes.extend(gathered.objects.unfinished.iter().map(|file| {
+            format!(
+                "warning: {file}: the list has no kind, which kubectl writes behind its items: if the file is cut, \
+                 what is missing is not there for the packets, so dump it again"
+            )
+        }));
         gathered.notes = notes;
         Ok(gathered)
     }
@@ -102,7 +109,7 @@ pub fn load(paths: &[PathBuf]) -> Result<Cluster, Failure> {
         notes.push(format!("{}: {problem}", problem.severity.name()));
     }
     let names: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
-    let source = names.join(", ");
+    let source = plain(&names.join(", ")).into_owned();
     if objects.services.is_empty() {
         notes.push(format!(
             "warning: {source}: no service, so nothing will be translated; dump with: {DUMP}"

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use twinpath_control::model::State;
+use twinpath_control::plain::plain;
 use twinpath_control::tables::{Dispatch, Mode, Names, Options};
 use twinpath_core::service::Algorithm;
 use twinpath_sim::engine::SimEngine;
@@ -268,7 +269,7 @@ fn too_large(error: WorldError, cluster: &Cluster) -> Failure {
 /// One line to the user.
 pub fn say(line: &str) {
     // There is nobody to tell that nobody can be told.
-    let _ = writeln!(io::stderr(), "twinpath: {line}");
+    let _ = writeln!(io::stderr(), "twinpath: {}", plain(line));
 }
 
 /// What went wrong with a file that is written; standard output for `-`.

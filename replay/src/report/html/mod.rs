@@ -9,6 +9,7 @@ pub(crate) mod check;
 use std::fmt::Write as _;
 
 use serde::Serialize;
+use twinpath_control::plain::is_order;
 
 /// How all pages look. What a subject or a verdict looks like is a class `s0` to `s7`: a colour, to which
 /// charts add dashes and markers.
@@ -24,6 +25,9 @@ pub fn escape(text: &str) -> String {
             '>' => escaped += "&gt;",
             '"' => escaped += "&quot;",
             '\'' => escaped += "&#39;",
+            '\n' | '\t' => escaped.push(letter),
+            // No page may have them, not even as references.
+            _ if is_order(letter) => escaped.push('\u{fffd}'),
             _ => escaped.push(letter),
         }
     }
