@@ -17,6 +17,46 @@ fn twinpath(arguments: &[&str]) -> Ran {
     }
 }
 
+#[test]
+fn no_output_is_written_over_an_input() {
+    let folder = tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (capture, state, against) = (at("a.pcap"), at("a.yaml"), at("b.yaml"));
+    fs::copy(fixture("captures/clusterip.pcap"), &capture).unwrap();
+    fs::copy(cluster(), &state).unwrap();
+    fs::copy(cluster(), &against).unwrap();
+    let before = [&capture, &state, &against].map(|path| fs::read(path).unwrap());
+    let then = format!("1={against}");
+    let (base, dotted, named) = (at("a"), at("./a.pcap"), format!("node-a={capture}"));
+    let other = at("b");
+    let all: [&[&str]; 8] = [
+        &["replay", &capture, "-f", &state, "-q", "-w", &dotted],
+        &["replay", &named, "-f", &state, "-q", "-w", &capture],
+        &["replay", &capture, "-f", &state, "-q", "--report", &state],
+        &["replay", &capture, "-f", &state, "--then", &then, "-q", "--report", &against],
+        &["diff", &capture, "-f", &state, "--against-seed", "2", "-w", &capture],
+        &["diff", &capture, "-f", &state, "--against", &against, "-w", &against],
+        &["diff", &capture, "-f", &state, "--against-seed", "2", "--minimize", &base],
+        &["diff", &named, "-f", &against, "--against-seed", "2", "--minimize", &other],
+    ];
+    for arguments in all {
+        let ran = twinpath(arguments);
+        assert_eq!(ran.code, 2, "{arguments:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains("over the input"), "{arguments:?}: {}", ran.stderr);
+        let after = [&capture, &state, &against].map(|path| fs::read(path).unwrap());
+        assert!(after == before, "{arguments:?}");
+    }
+    let page = at("page");
+    let ran = replay(&[&capture, "-f", &state, "-q", "-w", &page, "--report", &page]);
+    assert_eq!(ran.code, 2);
+    assert!(!folder.path().join("page").exists());
+    // A new file beside them, and one of an earlier run, are written.
+    for _ in 0..2 {
+        let ran = replay(&[&capture, "-f", &state, "-q", "-w", &at("out.pcapng")]);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+    }
+}
+
 /// Whether a terminal would do more with this than show it.
 fn has_orders(text: &str) -> bool {
     text.chars().any(|letter| (letter.is_control() && letter != '\n') || letter == '\u{202e}')

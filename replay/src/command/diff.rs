@@ -13,7 +13,7 @@ use crate::cluster::load::load;
 use crate::diff::cause::Cause;
 use crate::diff::field::{Field, named};
 use crate::diff::json::{self, Json, SideOf};
-use crate::diff::minimize::{self, Minimal, Names, Task, minimize};
+use crate::diff::minimize::{self, Minimal, Names, Task, minimize, possible};
 use crate::diff::side::{Side, both};
 use crate::diff::stages::Stages;
 use crate::diff::table::{self, Words};
@@ -124,6 +124,16 @@ pub fn run(arguments: &Arguments) -> Result<Ending, Failure> {
         arguments.ignore.iter().map(|name| named(name)).collect::<Result<_, _>>()?;
     let of = [arguments.cluster.clone(), arguments.right()];
     let [mut left, mut right] = arguments.setups(&of)?;
+    let inputs =
+        [left.inputs.paths(), &arguments.cluster.files(), arguments.against.as_slice()].concat();
+    if let Some(path) = &arguments.write {
+        setup::keep_inputs("-w", path, &inputs)?;
+    }
+    if let Some(out) = &arguments.minimize {
+        for path in possible(out, arguments.cluster.then.len()) {
+            setup::keep_inputs("--minimize", &path, &inputs)?;
+        }
+    }
     let words = [words(arguments, &left, &of[0]), words(arguments, &right, &of[1])];
     let mut output = BufWriter::with_capacity(64 * 1024, io::stdout());
     let worlds = [left.world.name(), right.world.name()];

@@ -10,7 +10,7 @@ use clap::{Args, ColorChoice, ValueEnum};
 
 use super::captures::CaptureArguments;
 use super::interrupt::on_signals;
-use super::setup::{ClusterArguments, Setup};
+use super::setup::{ClusterArguments, Setup, keep_inputs};
 use crate::failure::{Ending, Failure};
 use crate::filter::conditions::Conditions;
 use crate::filter::{Filter, positional};
@@ -165,6 +165,9 @@ pub fn run(arguments: &Arguments) -> Result<Ending, Failure> {
             "-w - and the output of packets both go to standard output; add -q, or give -w a file",
         );
     }
+    if arguments.write.is_some() && arguments.write == arguments.report {
+        return usage("-w and --report name the same file; give two");
+    }
     if arguments.output == Form::Hubble && (arguments.flows || arguments.services) {
         return usage(
             "-o hubble has lines of packets alone; --flows and --services go with the others",
@@ -178,6 +181,10 @@ pub fn run(arguments: &Arguments) -> Result<Ending, Failure> {
         save::check(path).map_err(|cause| show::saving(path, cause))?;
     }
     let setup = Setup::new(&arguments.cluster, &captures, &arguments.reading, arguments.world)?;
+    let inputs = [setup.inputs.paths(), &arguments.cluster.files()].concat();
+    for (option, output) in [("-w", &arguments.write), ("--report", &arguments.report)] {
+        output.as_ref().map_or(Ok(()), |output| keep_inputs(option, output, &inputs))?;
+    }
     let filter = Filter { expression, conditions: arguments.conditions.clone() };
     let stop = on_signals("replay")?;
     setup.run(Show { arguments, setup: &setup, captures: &captures, filter, stop: &stop })

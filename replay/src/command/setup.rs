@@ -19,6 +19,7 @@ use crate::failure::Failure;
 use crate::replay::feed::Inputs;
 use crate::replay::feed::source::Source;
 use crate::replay::{At, Replay};
+use crate::report::save::overwritten;
 use crate::worlds::veth::{Stranger, VethStage, add_clients};
 use crate::worlds::{self, Kind, Stage};
 
@@ -263,6 +264,22 @@ fn too_large(error: WorldError, cluster: &Cluster) -> Failure {
             cluster.source
         )),
         other => other.into(),
+    }
+}
+
+/// Refuses to write a file over one that is read.
+pub fn keep_inputs<P: AsRef<Path>>(
+    option: &str,
+    output: &Path,
+    inputs: &[P],
+) -> Result<(), Failure> {
+    match overwritten(output, inputs) {
+        Some(input) => Err(Failure::Usage(format!(
+            "{option} {}: it would be written over the input {}; give another name",
+            output.display(),
+            input.display()
+        ))),
+        None => Ok(()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, NamedTempFile};
@@ -25,6 +25,16 @@ pub fn save(path: &Path, text: &str) -> io::Result<()> {
     let mut file = beside(&target)?;
     file.write_all(text.as_bytes())?;
     file.persist(&target).map(drop).map_err(|error| error.error)
+}
+
+/// The input that would be lost if this file were written, whatever the names of the two are.
+pub fn overwritten<'a, P: AsRef<Path>>(output: &Path, inputs: &'a [P]) -> Option<&'a Path> {
+    let identity = |path: &Path| {
+        let data = path.metadata().ok().filter(fs::Metadata::is_file)?;
+        Some((data.dev(), data.ino()))
+    };
+    let output = identity(output)?;
+    inputs.iter().map(AsRef::as_ref).find(|input| identity(input) == Some(output))
 }
 
 /// A name may be that of a link: the file behind it is meant.
@@ -64,6 +74,22 @@ mod tests {
         assert!(link.is_symlink());
         assert_eq!(fs::read_to_string(&path).unwrap(), "third");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn an_input_is_found_by_any_of_its_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let (input, link, other) =
+            (folder.path().join("a"), folder.path().join("b"), folder.path().join("c"));
+        fs::write(&input, "").unwrap();
+        fs::hard_link(&input, &link).unwrap();
+        let inputs = [PathBuf::from("-"), input.clone()];
+        assert_eq!(overwritten(&folder.path().join("./a"), &inputs), Some(&*input));
+        assert_eq!(overwritten(&link, &inputs), Some(&*input));
+        assert_eq!(overwritten(&other, &inputs), None);
+        fs::write(&other, "").unwrap();
+        assert_eq!(overwritten(&other, &inputs), None);
+        assert_eq!(overwritten(Path::new("/dev/null"), &["/dev/null"]), None);
     }
 
     #[test]

@@ -62,12 +62,27 @@ pub struct Names {
     pub then: [Vec<(usize, PathBuf)>; 2],
 }
 
+fn base(out: &Path) -> String {
+    let text = out.display().to_string();
+    text.strip_suffix(".pcap").map_or(text.clone(), str::to_owned)
+}
+
+/// All that [`write`] may write, where the left side has so many later states.
+pub fn possible(out: &Path, later: usize) -> Vec<PathBuf> {
+    let base = base(out);
+    let mut names = vec![format!("{base}.pcap")];
+    for side in ["", "-against"] {
+        names.push(format!("{base}{side}.yaml"));
+        names.extend((1..=later).map(|place| format!("{base}{side}-then-{place}.yaml")));
+    }
+    names.into_iter().map(PathBuf::from).collect()
+}
+
 /// Writes `OUT.pcap`, `OUT.yaml`, `OUT-then-1.yaml`, and those of the right side as `OUT-against.yaml`
 /// where it has a cluster of its own.
 pub fn write(reduced: &Reduced, out: &Path, one_cluster: bool) -> Result<Names, Failure> {
     const ADVICE: &str = "give --minimize a name in a folder that can be written";
-    let text = out.display().to_string();
-    let base = text.strip_suffix(".pcap").unwrap_or(&text);
+    let base = base(out);
     let capture = PathBuf::from(format!("{base}.pcap"));
     pcap(reduced, &capture).map_err(|cause| writing(&capture, cause, ADVICE))?;
     let mut states = Vec::new();

@@ -23,7 +23,7 @@ use crate::failure::Failure;
 use crate::replay::feed::{Captured, Place};
 use cut::{Cut, Item, Kind, candidates};
 use ddmin::ddmin;
-pub use files::{Minimal, Names, write};
+pub use files::{Minimal, Names, possible, write};
 
 /// Most bytes of packets that are kept at a time.
 const MAX_BYTES: usize = 256 << 20;
