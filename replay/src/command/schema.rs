@@ -20,7 +20,7 @@ Exit codes: 0 fine; 2 wrong usage; 70 a bug.";
 
 /// Print the JSON Schema of a verb's output
 ///
-/// Fields are only ever added to what a version (`\"v\":1`) prints, never changed or taken away.
+/// Fields are only ever added to what a version (`"v":1`) prints, never changed or taken away.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Arguments {
