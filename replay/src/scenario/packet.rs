@@ -47,6 +47,9 @@ pub struct Words {
 /// The letters of TCP flags, by bit.
 pub(super) const FLAGS: [char; 8] = ['F', 'S', 'R', 'P', 'A', 'U', 'E', 'C'];
 
+/// What fits behind the headers of IPv4 and TCP.
+const MAX_LENGTH: u16 = 65_535 - 20 - 20;
+
 impl Words {
     /// Reads `SA ttl 3 len 100`, in any order.
     pub fn parse<'a>(words: impl Iterator<Item = &'a str>) -> Result<Self, String> {
@@ -55,13 +58,20 @@ impl Words {
         while let Some(word) = words.next() {
             let mut number = || {
                 let next = words.next().unwrap_or_default();
-                next.parse::<u16>().map_err(|_| format!("{word} {next}: no number"))
+                next.parse::<u16>().map_err(|_| format!("{word} {next}: no number up to 65535"))
             };
             match word {
                 "ttl" => {
                     parsed.ttl = u8::try_from(number()?).map_err(|_| "ttl: at most 255")?;
                 }
-                "len" => parsed.length = number()?,
+                "len" => {
+                    parsed.length = number()?;
+                    if parsed.length > MAX_LENGTH {
+                        return Err(format!(
+                            "len: at most {MAX_LENGTH}, an IP packet's 65535 less its headers"
+                        ));
+                    }
+                }
                 flags => {
                     for letter in flags.chars() {
                         let bit = FLAGS.iter().position(|flag| *flag == letter);
@@ -186,6 +196,8 @@ mod tests {
             ("tcp 10.0.0.1:1 > 10.0.0.2:2 X", "TCP flags"),
             ("tcp 10.0.0.1:1 > 10.0.0.2:2 ttl 256", "at most 255"),
             ("tcp 10.0.0.1:1 > 10.0.0.2:2 len", "no number"),
+            ("udp 10.0.0.1:1 > 10.0.0.2:2 len 65535", "len: at most 65495"),
+            ("udp 10.0.0.1:1 > 10.0.0.2:2 len 65536", "no number up to 65535"),
         ] {
             let error = Packet::parse(text).unwrap_err();
             assert!(error.contains(what), "{text}: {error}");
