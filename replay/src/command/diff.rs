@@ -48,7 +48,7 @@ Examples:
   twinpath diff client.pcap -f a.yaml --against b.yaml -o json |
     jq -r 'select(.type==\"cause\") | [.cause, .packets, .says] | @tsv'
 
-Exit codes, as those of kubectl diff: 0 no difference; 1 differences; 2 wrong usage or unreadable input;
+Exit codes: 0 no difference; 1 differences; 2 wrong usage or unreadable input, all as of kubectl diff;
 3 this machine or build lacks a world that was asked for; 4 no packet was compared; 70 a bug.";
 
 /// Send captures through two worlds, clusters or configurations, and say what differs and why
