@@ -7,7 +7,8 @@ use std::fmt::Write;
 /// them, and changes of the direction of writing) written out: `\u{1b}`. Names of Kubernetes have none, but a
 /// dump is a file that anybody may have written.
 pub fn plain(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_order) {
+    // Nearly all text is plain ASCII, and dumps are large.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) || !text.chars().any(is_order) {
         return Cow::Borrowed(text);
     }
     let mut written = String::with_capacity(text.len());
