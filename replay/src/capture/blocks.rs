@@ -78,6 +78,8 @@ pub(super) struct Blocks {
     ports_before: usize,
     /// Time of the packet before, for those that have none.
     last_time: u64,
+    /// The comments of the packet located last, one per line.
+    pub(super) comments: String,
     /// Packets without a time.
     pub(super) timeless: u64,
     /// Blocks of unknown type that were passed over, and the first one's type.
@@ -92,6 +94,7 @@ impl Blocks {
             ports: Vec::new(),
             ports_before: 0,
             last_time: 0,
+            comments: String::new(),
             timeless: 0,
             unknown: 0,
             first_unknown: 0,
@@ -238,13 +241,19 @@ impl Blocks {
         };
         let (port, interface) = self.port(id)?;
         let data = packet_bytes(block, 28, captured)?;
-        let mut comment = 0..0;
+        self.comments.clear();
         let mut at = data.end.next_multiple_of(4);
         if at + 4 < block.len() {
             while let Some((code, value)) = option(self.order, block, &mut at) {
-                if code == 1 {
-                    comment = value;
-                    break;
+                // One that is not UTF-8 costs only itself.
+                if code == 1
+                    && let Ok(comment) = str::from_utf8(&block[value])
+                    && !comment.is_empty()
+                {
+                    if !self.comments.is_empty() {
+                        self.comments.push('\n');
+                    }
+                    self.comments.push_str(comment);
                 }
             }
         }
@@ -256,7 +265,6 @@ impl Blocks {
             link: port.link,
             original_len,
             data,
-            comment,
             length: block.len(),
         })
     }
@@ -271,13 +279,13 @@ impl Blocks {
         let limit = if port.snaplen == 0 { u32::MAX } else { port.snaplen };
         let data = packet_bytes(block, 12, original_len.min(limit))?;
         self.timeless += 1;
+        self.comments.clear();
         Ok(Located {
             timestamp: self.last_time,
             interface,
             link: port.link,
             original_len,
             data,
-            comment: 0..0,
             length: block.len(),
         })
     }

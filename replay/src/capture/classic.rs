@@ -109,7 +109,6 @@ impl Classic {
             link: self.link,
             original_len: raw.orig_len,
             data: RECORD_HEADER..end,
-            comment: 0..0,
             length: end,
         })
     }

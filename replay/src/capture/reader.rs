@@ -173,8 +173,12 @@ impl Capture {
                 self.packets += 1;
                 let bytes = self.window.take(located.length);
                 let data = bytes.get(located.data).unwrap_or_default();
-                let comment = bytes.get(located.comment).unwrap_or_default();
-                let comment = if comment.is_empty() { None } else { str::from_utf8(comment).ok() };
+                let comment = match &self.format {
+                    Format::Blocks(blocks) if !blocks.comments.is_empty() => {
+                        Some(&*blocks.comments)
+                    }
+                    _ => None,
+                };
                 Ok(Some(Record {
                     number: self.packets,
                     timestamp: located.timestamp,

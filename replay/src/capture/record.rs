@@ -25,7 +25,7 @@ pub struct Record<'a> {
     pub data: &'a [u8],
     /// Length of the packet on the wire in bytes, at least `data.len()`; larger when the capture cut it (`-s 96`).
     pub original_len: u32,
-    /// The packet's comment, if it has one in UTF-8.
+    /// The packet's comment, if it has one in UTF-8; several, one per line.
     pub comment: Option<&'a str>,
 }
 
@@ -36,8 +36,6 @@ pub(super) struct Located {
     pub(super) link: LinkType,
     pub(super) original_len: u32,
     pub(super) data: Range<usize>,
-    /// Empty when there is none.
-    pub(super) comment: Range<usize>,
     /// Bytes of the whole record.
     pub(super) length: usize,
 }

@@ -23,14 +23,14 @@ fn block_kinds() {
             vec![packet(1_700_000_000_000_001_000, 60, b"abcde")],
         ),
         (
-            "nanoseconds, with a comment behind flags",
+            "nanoseconds, with comments behind flags",
             |e| {
                 let options: &[(u16, &[u8])] =
-                    &[(2, &[1, 0, 0, 0]), (1, "déjà vu".as_bytes()), (1, b"second")];
+                    &[(2, &[1, 0, 0, 0]), (1, "déjà vu".as_bytes()), (1, b"\xff"), (1, b"second")];
                 [shb(e), idb(e, 1, 0, &[(RESOLUTION, &[9])]), epb(e, 0, 5, 4, b"abcd", options)]
                     .concat()
             },
-            vec![Packet { comment: Some("déjà vu".into()), ..packet(5, 4, b"abcd") }],
+            vec![Packet { comment: Some("déjà vu\nsecond".into()), ..packet(5, 4, b"abcd") }],
         ),
         (
             "a comment that is not UTF-8 costs only itself",
