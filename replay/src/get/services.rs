@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
-use twinpath_control::model::{FrontendKind, PortName, ServicePort};
+use twinpath_control::model::{FrontendKind, PortName, Protocol, ServicePort};
 use twinpath_core::backend::BackendId;
 use twinpath_core::bytes::Be16;
 use twinpath_core::service::{Algorithm, Forwarding, Scope, Service, ServiceKey, flag};
@@ -66,21 +66,28 @@ pub struct ServiceBackend {
 
 /// All of a node, by service number, frontend and scope.
 pub fn rows(view: &View, node: &NodeView, filter: &Filter) -> Vec<ServiceRow> {
+    let numbers = numbers(view, node);
     let mut rows: Vec<ServiceRow> = Vec::new();
+    // Where the rows of a frontend are: two at most, one per scope.
+    let mut places: BTreeMap<(u32, SocketAddr), Vec<usize>> = BTreeMap::new();
     for (key, master) in masters(node) {
         let Some((name, port)) = view.port(master.id) else { continue };
         if !filter.takes(&name.service) {
             continue;
         }
-        let row = row(view, node, (key, master), (name, port));
+        let row = row(view, node, &numbers, (key, master), (name, port));
+        let others = places.entry((row.id, row.frontend)).or_default();
         // A scope that is treated as the other one is no row of its own.
-        let alike = rows
-            .iter_mut()
-            .rev()
-            .find(|other| **other == ServiceRow { scope: other.scope, ..row.clone() });
-        match alike {
+        let alike = others.iter().copied().find(|place| {
+            rows.get(*place)
+                .is_some_and(|other| *other == ServiceRow { scope: other.scope, ..row.clone() })
+        });
+        match alike.and_then(|place| rows.get_mut(place)) {
             Some(other) => other.scope = "both",
-            None => rows.push(row),
+            None => {
+                others.push(rows.len());
+                rows.push(row);
+            }
         }
     }
     rows.sort_by(|a, b| (a.id, a.frontend, a.scope).cmp(&(b.id, b.frontend, b.scope)));
@@ -142,9 +149,21 @@ const fn forwarding(master: &Service) -> &'static str {
     }
 }
 
+/// Backends by protocol and address.
+type Numbers = BTreeMap<(Protocol, SocketAddr), BackendId>;
+
+/// Those that the datapath of a node knows.
+fn numbers(view: &View, node: &NodeView) -> Numbers {
+    let all = view.names.backends.iter();
+    all.filter(|(id, _)| node.tables.backends.contains_key(*id))
+        .map(|(id, info)| ((info.protocol, SocketAddr::new(info.address, info.port)), *id))
+        .collect()
+}
+
 fn row(
     view: &View,
     node: &NodeView,
+    numbers: &Numbers,
     (key, master): (&ServiceKey, &Service),
     (name, port): (&PortName, &ServicePort),
 ) -> ServiceRow {
@@ -165,14 +184,6 @@ fn row(
         taken.iter().map(|(slot, id)| known(Some(*slot), *id, "active")).collect();
     let in_slots: BTreeSet<SocketAddr> = backends.iter().map(|backend| backend.address).collect();
     let is_v4 = key.address.is_v4();
-    let numbers: BTreeMap<SocketAddr, BackendId> = view
-        .names
-        .backends
-        .iter()
-        .filter(|(_, info)| info.protocol == name.protocol)
-        .filter(|(id, _)| !port.endpoints.is_empty() && node.tables.backends.contains_key(*id))
-        .map(|(id, info)| (SocketAddr::new(info.address, info.port), *id))
-        .collect();
     for endpoint in port.endpoints.iter().filter(|endpoint| endpoint.address.is_ipv4() == is_v4) {
         let address = SocketAddr::new(endpoint.address, endpoint.port);
         if in_slots.contains(&address) {
@@ -185,7 +196,7 @@ fn row(
         };
         backends.push(ServiceBackend {
             slot: None,
-            id: numbers.get(&address).copied().filter(|_| state != "not-ready"),
+            id: numbers.get(&(name.protocol, address)).copied().filter(|_| state != "not-ready"),
             address,
             state,
             pod: endpoint.pod.as_ref().map(ToString::to_string),
