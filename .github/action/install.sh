@@ -27,13 +27,15 @@ latest | v[0-9]*)
     repository=${GITHUB_ACTION_REPOSITORY:-twinpath/twinpath}
     releases=${GITHUB_SERVER_URL:-https://github.com}/$repository/releases
     if [ "$version" = latest ]; then
-        version=$(curl -fsSIL -o /dev/null -w '%{url_effective}' "$releases/latest")
+        version=$(curl -fsSIL -o /dev/null -w '%{url_effective}' "$releases/latest") ||
+            fail "version: latest: there is no release at $releases; use version: source"
         version=${version##*/}
     fi
     name=twinpath-${version#v}-$(uname -m)-linux-musl
     mkdir -p "$bin" && cd "$bin"
-    curl -fsSL --retry 3 -O "$releases/download/$version/$name.tar.gz" -O "$releases/download/$version/$name.tar.gz.sha256"
-    sha256sum --check --quiet "$name.tar.gz.sha256"
+    curl -fsSL --retry 3 -O "$releases/download/$version/$name.tar.gz" -O "$releases/download/$version/$name.tar.gz.sha256" ||
+        fail "version: $version: no $name.tar.gz with its sha256 at $releases; use version: source"
+    sha256sum --check --quiet "$name.tar.gz.sha256" || fail "$name.tar.gz is not what its sha256 says"
     tar -xzf "$name.tar.gz" --strip-components=1 "$name/twinpath"
     ;;
 *) fail "version: give v0.1.0, latest, source or installed" ;;

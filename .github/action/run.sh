@@ -43,6 +43,7 @@ lines() {
     return 0
 }
 
+patterns=() states=() more=()
 lines patterns "${INPUT_CAPTURES:-}"
 lines states "${INPUT_STATE:-}"
 lines more "${INPUT_ARGUMENTS:-}"
@@ -58,6 +59,21 @@ for pattern in "${patterns[@]}"; do
 done
 [ ${#captures[@]} -gt 0 ] || refuse "captures: none given"
 
+# A word that is none of these would never fail a job, and nobody would notice.
+fail_on=${INPUT_FAIL_ON:-diff}
+fail_on=${fail_on//[[:space:]]/}
+IFS=, read -ra kinds <<<"$fail_on"
+for kind in "${kinds[@]}"; do
+    case $kind in
+    diff | drop | unmatched | never) ;;
+    *) refuse "fail-on: '$kind' is none of diff, drop, unmatched, never" ;;
+    esac
+done
+case ${INPUT_ON_MISSING:-neutral} in
+neutral | fail) ;;
+*) refuse "on-missing: give neutral or fail" ;;
+esac
+
 command=${INPUT_COMMAND:-replay}
 words=("$command")
 for state in "${states[@]}"; do words+=("--filename=$state"); done
@@ -66,7 +82,7 @@ replay) words+=(--quiet --output=json "--write=$out/stages.pcapng") ;;
 diff) [ -z "${INPUT_AGAINST:-}" ] || words+=("--against=$INPUT_AGAINST") ;;
 *) refuse "command: give replay or diff" ;;
 esac
-if twinpath "$command" --help 2>/dev/null | grep -q -- '--report '; then
+if [[ $(twinpath "$command" --help 2>/dev/null) == *'--report '* ]]; then
     words+=("--report=$out/report.html")
 fi
 words+=("${more[@]}" -- "${captures[@]}")
@@ -105,7 +121,7 @@ summary() {
 }
 count() { jq -rs "map(select(.type == \"summary\")) | last | $1 // 0" "$out/output" 2>/dev/null || echo 0; }
 
-fails() { [[ ",${INPUT_FAIL_ON:-diff}," == *",$1,"* ]]; }
+fails() { [[ ",$fail_on," == *",$1,"* ]]; }
 verdict=same end=0
 # found KIND WORDS: something that may be what the job fails on.
 found() {

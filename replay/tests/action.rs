@@ -166,6 +166,29 @@ fn every_exit_code_has_a_result() {
     assert_eq!(pretend(differs, &[("COMMAND", "diff"), ("FAIL_ON", "never")]).code, 0);
 }
 
+/// A misspelt word would let every job pass; blanks and line ends are how people write lists.
+#[test]
+fn what_fails_a_job_is_read_with_care() {
+    if !has_jq() {
+        return;
+    }
+    let summary = r#"echo '{"type":"summary","packets":1,"flows":1,"verdicts":{"DROPPED":1},"drops":{"X":1},"#;
+    let rest = r#""replies":{"checked":0,"different":0},"shares":[],"inputs":[],"cluster":{"source":"s"}}'"#;
+    let drops = format!("{summary}{rest}");
+    for words in ["drop", "diff,drop", "diff, drop", "diff,\n  drop\n", "drop ,unmatched"] {
+        assert_eq!(pretend(&drops, &[("FAIL_ON", words)]).code, 1, "{words:?}");
+    }
+    for words in ["never", "diff", "unmatched, diff"] {
+        assert_eq!(pretend(&drops, &[("FAIL_ON", words)]).code, 0, "{words:?}");
+    }
+    for words in ["drops", "diff drop", "diff,,drop", "Drop", "diff;drop"] {
+        let refused = pretend(&drops, &[("FAIL_ON", words)]);
+        assert_eq!(refused.code, 2, "{words:?}");
+        assert!(refused.log.contains("::error title=twinpath::fail-on: "), "{}", refused.log);
+    }
+    assert_eq!(pretend("exit 3", &[("ON_MISSING", "Neutral")]).code, 2);
+}
+
 #[test]
 fn no_script_has_an_input_in_its_text() {
     let text = fs::read_to_string(repository().join("action.yml")).unwrap();
