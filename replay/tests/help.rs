@@ -32,6 +32,8 @@ fn every_verb_has_examples_and_names_its_exit_codes() {
             assert!(codes.contains(code), "{name}: {code}: {codes}");
         }
         assert!(verb.get_about().is_some(), "{name}");
+        let long = verb.get_long_about().map(ToString::to_string).unwrap_or_default();
+        assert!(!format!("{long}{text}").contains('\\'), "{name}: an escape is printed: {long}");
         for argument in verb.get_arguments().filter(|argument| argument.get_id() != "help") {
             assert!(argument.get_help().is_some(), "{name}: {}", argument.get_id());
         }
