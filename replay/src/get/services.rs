@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde::Serialize;
 use twinpath_control::model::{FrontendKind, PortName, Protocol, ServicePort};
@@ -112,11 +112,18 @@ pub(super) fn slots<'a>(
 /// Why this is a frontend of the port.
 pub(super) fn kind(port: &ServicePort, key: &ServiceKey) -> FrontendKind {
     let address = IpAddr::from(key.address);
-    let of_both = port
-        .frontends
-        .iter()
-        .find(|frontend| frontend.address == address && Be16::new(frontend.port) == key.port);
-    of_both.map_or(FrontendKind::NodePort, |frontend| frontend.kind)
+    let at = |host: IpAddr| {
+        port.frontends
+            .iter()
+            .find(move |frontend| frontend.address == host && Be16::new(frontend.port) == key.port)
+    };
+    // A host port at all of a node's addresses has an entry for each of them.
+    let all = match address {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let of_host = at(all).filter(|frontend| frontend.kind == FrontendKind::HostPort);
+    at(address).or(of_host).map_or(FrontendKind::NodePort, |frontend| frontend.kind)
 }
 
 /// The name of a kind.

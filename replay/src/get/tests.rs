@@ -37,7 +37,11 @@ items:
 ";
 
 fn view(algorithm: Algorithm) -> View {
-    let (state, _) = State::new(&read("cluster", CLUSTER.as_bytes()).unwrap());
+    view_of(CLUSTER, algorithm)
+}
+
+fn view_of(dump: &str, algorithm: Algorithm) -> View {
+    let (state, _) = State::new(&read("cluster", dump.as_bytes()).unwrap());
     let options = Options { algorithm, ..Options::default() };
     let mut world = simulator(Topology::new(&state), &state, options, 1).unwrap();
     View::new(&mut world, &state, 0, |node| node == "a").unwrap()
@@ -133,6 +137,22 @@ fn what_moves_when_a_backend_goes() {
     }
     let open = maglev::rows(&view, &view.nodes[0], &Filter::default());
     assert!(open.iter().all(|row| row.moves.is_none()));
+}
+
+/// A host port without an address of its own is at each address of its node, and no node port.
+#[test]
+fn host_ports_by_their_name() {
+    let pod = "{kind: Pod, metadata: {name: p, namespace: default}, spec: {nodeName: a, containers: \
+               [{name: c, ports: [{containerPort: 80, hostPort: 8888}, \
+               {containerPort: 53, hostPort: 5353, hostIP: 192.168.0.1, protocol: UDP}]}]}, \
+               status: {phase: Running, podIP: 10.244.1.1, podIPs: [{ip: 10.244.1.1}]}}";
+    let view = view_of(&format!("{CLUSTER}- {pod}\n"), Algorithm::Random);
+    let rows = services::rows(&view, &view.nodes[0], &Filter::default());
+    let kinds: Vec<_> = rows.iter().map(|row| (row.frontend.port(), row.kind)).collect();
+    for port in [8888, 5353] {
+        assert!(kinds.contains(&(port, "HostPort")), "{kinds:?}");
+    }
+    assert!(kinds.contains(&(30_080, "NodePort")), "{kinds:?}");
 }
 
 /// Rows are found by what they are of, not by looking through all: with 2,000 services of three endpoints each
