@@ -111,6 +111,30 @@ fn the_servers_of_ipvs() {
     assert!(ran.stderr.contains("no virtual server was found"), "{}", ran.stderr);
 }
 
+/// Rules do not say where endpoints run, and more than a node has room for must not all be on one.
+#[test]
+fn more_endpoints_of_unknown_place_than_fit_on_a_node() {
+    let folder = tempdir().unwrap();
+    let mut text = String::new();
+    for i in 0..1_500 {
+        let (high, low) = (i / 250, i % 250 + 1);
+        let server = format!("-u 10.96.{high}.{low}:53");
+        text += &format!("-A {server} -s rr\n");
+        for pod in 1..=3 {
+            text += &format!("-a {server} -r 10.{pod}.{high}.{low}:5353 -m -w 1\n");
+        }
+    }
+    let dump = write(folder.path(), "ipvs.txt", text.as_bytes());
+    let query = udp((POD, 5000), ([10, 96, 5, 9], 53), 64, b"query");
+    let file = capture(folder.path(), "calls.pcap", &[query]);
+    let ran = replay(&[&file, "-f", &dump, "-q"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.text().starts_with("1 packet, 1 flow: 1 translated\n"), "{}", ran.text());
+    let note = "twinpath: 4500 endpoints have no node in the dump: the first 2000 are on this-node, \
+                the others on made-up nodes this-node-more-1 and so on\n";
+    assert!(ran.stderr.contains(note), "{}", ran.stderr);
+}
+
 #[test]
 fn a_sysdump() {
     let folder = tempdir().unwrap();

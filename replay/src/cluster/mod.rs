@@ -6,6 +6,7 @@ pub mod derive;
 pub mod load;
 mod policies;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use twinpath_control::model::{Endpoint, Node, Pod, State};
@@ -72,6 +73,10 @@ impl Cluster {
     }
 }
 
+/// How many endpoints of unknown place are put on one node. A node's endpoint table has 4,096 entries, and real
+/// nodes have a few hundred pods.
+const CROWD: usize = 2_000;
+
 /// Adds what the simulation needs and a dump may lack: a node, and a pod behind every endpoint, since
 /// only pods have devices to receive packets by. What was added is said in the notes.
 fn complete(state: &mut State, notes: &mut Vec<String>) {
@@ -86,7 +91,7 @@ fn complete(state: &mut State, notes: &mut Vec<String>) {
         }
     }
     let Some(first) = state.nodes.keys().next().cloned() else { return };
-    let owned: std::collections::BTreeSet<IpAddr> = state
+    let owned: BTreeSet<IpAddr> = state
         .pods
         .values()
         .flat_map(|pod| &pod.addresses)
@@ -96,10 +101,31 @@ fn complete(state: &mut State, notes: &mut Vec<String>) {
     let endpoints = state.services.iter().flat_map(|(name, port)| {
         port.endpoints.iter().map(|endpoint| (name.service.namespace.clone(), endpoint))
     });
+    let mut placeless: BTreeMap<IpAddr, usize> = BTreeMap::new();
     let missing: Vec<Pod> = endpoints
         .filter(|(_, endpoint)| !owned.contains(&endpoint.address))
-        .map(|(namespace, endpoint)| pod_of(&namespace, endpoint, &first))
+        .map(|(namespace, endpoint)| {
+            let place = match endpoint.node {
+                Some(_) => 0,
+                None => {
+                    let next = placeless.len();
+                    *placeless.entry(endpoint.address).or_insert(next) / CROWD
+                }
+            };
+            let place = match place {
+                0 => first.clone(),
+                // Sorts behind it, so the first node stays the first.
+                more => format!("{first}-more-{more}"),
+            };
+            pod_of(&namespace, endpoint, &place)
+        })
         .collect();
+    if placeless.len() > CROWD {
+        notes.push(format!(
+            "{} endpoints have no node in the dump: the first {CROWD} are on {first}, the others on made-up nodes {first}-more-1 and so on",
+            placeless.len()
+        ));
+    }
     for pod in missing {
         if !state.nodes.contains_key(&pod.node) {
             state.nodes.insert(pod.node.clone(), Node::default());
