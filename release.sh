@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds what is released: one static binary per architecture, in a tarball with manual pages, completions,
-# schemas and licences, and its sha256. The same commit and compiler give the same bytes.
+# schemas and licences, and its sha256. Packing is reproducible; that the same commit and
+# compiler build the same binary is meant, and not tested.
 #
 #   ./release.sh               x86_64 and, if its target is installed or can be, aarch64
 #   ./release.sh x86_64        one of them
