@@ -135,6 +135,27 @@ fn more_endpoints_of_unknown_place_than_fit_on_a_node() {
     assert!(ran.stderr.contains(note), "{}", ran.stderr);
 }
 
+/// A pipe hands over what its writer has written, which may be a single byte.
+#[test]
+fn archives_from_a_pipe_in_pieces() {
+    let folder = tempdir().unwrap();
+    let query = udp((POD, 5000), (DNS, 53), 64, b"query");
+    let file = capture(folder.path(), "calls.pcap", &[query]);
+    let dump = zipped(&[("a.yaml", &std::fs::read(fixture("clusters/two-nodes.yaml")).unwrap())]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_twinpath"));
+    command.args(["replay", &file, "-f", "-", "-q"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(&dump[..1]).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    input.write_all(&dump[1..]).unwrap();
+    drop(input);
+    let output = child.wait_with_output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{errors}");
+}
+
 #[test]
 fn a_sysdump() {
     let folder = tempdir().unwrap();

@@ -43,17 +43,7 @@ impl<'a> Reader<'a> {
     /// A file, a folder, or `-`.
     pub(super) fn path(&mut self, path: &Path) -> Result<(), Failure> {
         if path == "-" {
-            let name = "standard input";
-            let mut input = BufReader::new(io::stdin().lock());
-            return match magic(&mut input).map_err(|cause| failed(name, cause))? {
-                // Its directory is at its end, and a pipe goes one way.
-                Magic::Zip => {
-                    let bytes = self.read(name, input)?;
-                    self.left = self.left.saturating_add(bytes.len() as u64);
-                    self.zip(name, Cursor::new(bytes))
-                }
-                magic => self.unpack(name, magic, input),
-            };
+            return self.stream("standard input", io::stdin().lock());
         }
         if path.is_dir() {
             return self.folder(path);
@@ -61,9 +51,31 @@ impl<'a> Reader<'a> {
         self.file(path)
     }
 
+    /// What can be read once only, and may come in small pieces.
+    fn stream(&mut self, name: &str, mut input: impl Read) -> Result<(), Failure> {
+        let mut head = Vec::new();
+        let first = input.by_ref().take(4).read_to_end(&mut head);
+        first.map_err(|cause| failed(name, cause))?;
+        let magic = Magic::of(&head);
+        let input = BufReader::new(Cursor::new(head).chain(input));
+        match magic {
+            // Its directory is at its end, and a pipe goes one way.
+            Magic::Zip => {
+                let bytes = self.read(name, input)?;
+                self.left = self.left.saturating_add(bytes.len() as u64);
+                self.zip(name, Cursor::new(bytes))
+            }
+            magic => self.unpack(name, magic, input),
+        }
+    }
+
     fn file(&mut self, path: &Path) -> Result<(), Failure> {
         let name = path.display().to_string();
         let file = File::open(path).map_err(|cause| failed(&name, cause))?;
+        // Such as `<(zcat dump.gz)`.
+        if !file.metadata().is_ok_and(|about| about.is_file()) {
+            return self.stream(&name, file);
+        }
         let mut input = BufReader::new(file);
         match magic(&mut input).map_err(|cause| failed(&name, cause))? {
             Magic::Zip => {
