@@ -86,7 +86,15 @@ fn outliers(page: &Page<'_>, all: &[Shares]) -> String {
         .filter(|(_, share)| share.is_out())
         .collect();
     let far = out.iter().filter(|(_, share)| share.is_far).count();
-    let of = words::count(judged as u64, "backend");
+    let mut of = words::count(judged as u64, "backend");
+    let services = all.iter().filter(|shares| shares.judged() > 0).count();
+    if services < all.len() {
+        of += &format!(
+            " of {} of {} (of the others nothing is expected, or it was not worked out)",
+            words::grouped(services as u64),
+            words::count(all.len() as u64, "service"),
+        );
+    }
     if out.is_empty() {
         return paragraph(&format!("Of {of}, all are within their 95 % bands."));
     }
