@@ -37,6 +37,23 @@ pub enum Write {
     Config(Config),
 }
 
+impl Write {
+    /// The name of the table that it is a write to.
+    pub const fn table(&self) -> &'static str {
+        match self {
+            Self::Backend(..) => "BACKENDS",
+            Self::Service(..) => "SERVICES",
+            Self::Member(..) => "MEMBERS",
+            Self::Maglev(..) => "MAGLEV",
+            Self::Endpoint(..) => "ENDPOINTS",
+            Self::Range(..) => "RANGES",
+            Self::Termination(..) => "TERMINATIONS",
+            Self::Reserved(..) => "RESERVED",
+            Self::Config(_) => "CONFIG",
+        }
+    }
+}
+
 /// Tables that can be written: the simulator's, the kernel's, or a [`Desired`].
 pub trait Target {
     /// Why a write failed.

@@ -12,7 +12,7 @@
 //! | tables to writes, in a safe order | [`diff`] |
 //! | all of it at once, for one object that has changed | [`keeper`] |
 //! | state to the rules that kube-proxy would write instead | [`rules`] |
-//! | state to objects again, as YAML or JSON | [`write`] |
+//! | state to objects again, as YAML or JSON | [`mod@write`] |
 //! | the rules of other proxies to objects | [`import`] |
 //!
 //! ```

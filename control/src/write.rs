@@ -1,4 +1,4 @@
-//! A cluster's state as Kubernetes objects: what [`read`](crate::read::read) and [`State::new`] turn into the
+//! A cluster's state as Kubernetes objects: what [`read`] and [`State::new`] turn into the
 //! same state again.
 //!
 //! | of a state | becomes |

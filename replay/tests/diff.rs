@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -452,4 +453,36 @@ fn what_makes_no_sense_is_said_in_one_line() {
 
 fn capture_of_nothing(folder: &Path) -> Vec<u8> {
     std::fs::read(capture(folder, "nothing.pcap", &[])).unwrap()
+}
+
+#[test]
+fn a_signal_ends_a_comparison_with_what_was_done_until_then() {
+    let folder = tempdir().unwrap();
+    let packet = udp(([10, 244, 1, 10], 40_000), ([10, 96, 0, 7], 7), 64, b"hello");
+    let bytes = std::fs::read(capture(folder.path(), "one.pcap", &[packet])).unwrap();
+    let two = fixture("clusters/two-nodes.yaml");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_twinpath"))
+        .args(["diff", "-", "-o", "json", "-f", &two, "--against", &two])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let (head, record) = bytes.split_at(24);
+    input.write_all(head).unwrap();
+    // More than pipes and buffers hold: then it is in the middle of them.
+    for _ in 0..100 {
+        input.write_all(&record.repeat(200)).unwrap();
+    }
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    while input.write_all(record).is_ok() {}
+    drop(input);
+    let ran = child.wait_with_output().unwrap();
+    assert_eq!(ran.status.code(), Some(130), "{ran:?}");
+    let text = String::from_utf8(ran.stdout).unwrap();
+    let summary: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!((&summary["type"], &summary["complete"]), (&"summary".into(), &false.into()));
+    assert!(String::from_utf8(ran.stderr).unwrap().contains("stopped by a signal after"));
 }

@@ -339,9 +339,10 @@ fn tunnels_are_taken_off() {
     let to = |more: &[&str]| {
         let ran = replay(&[&[&*file, "-f", &cluster(), "-o", "json"][..], more].concat());
         assert_eq!(ran.code, 0, "{}", ran.stderr);
-        lines(&ran.text())[0]["in"]["dst"].clone()
+        let said = ran.stderr.contains("note: 1 of 1 flows are tunnels");
+        (lines(&ran.text())[0]["in"]["dst"].clone(), said)
     };
-    assert_eq!(to(&[]), "192.168.0.2:8472");
-    assert_eq!(to(&["--decap", "none"]), "192.168.0.2:8472");
-    assert_eq!(to(&["--decap", "auto"]), "10.96.0.7:7");
+    assert_eq!(to(&[]), ("192.168.0.2:8472".into(), true));
+    assert_eq!(to(&["--decap", "none"]), ("192.168.0.2:8472".into(), true));
+    assert_eq!(to(&["--decap", "auto"]), ("10.96.0.7:7".into(), false));
 }

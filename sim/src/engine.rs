@@ -145,8 +145,8 @@ pub enum SimError {
     #[error("node {0} does not exist")]
     NoNode(NodeIndex),
     /// A table did not take an entry.
-    #[error("a table of node {0} is full: {1}")]
-    Full(NodeIndex, String),
+    #[error("the table {1} of node {0}, counted from 0, has no more room")]
+    Full(NodeIndex, &'static str),
 }
 
 impl From<Infallible> for SimError {
@@ -177,7 +177,7 @@ impl Engine for SimEngine {
 
     fn write(&mut self, node: NodeIndex, write: &Write) -> Result<(), SimError> {
         let sim = self.nodes.get_mut(node).ok_or(SimError::NoNode(node))?;
-        sim.write(write).map_err(|_: InsertError| SimError::Full(node, format!("{write:?}")))
+        sim.write(write).map_err(|_: InsertError| SimError::Full(node, write.table()))
     }
 
     #[inline(always)]

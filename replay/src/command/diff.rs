@@ -3,11 +3,13 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use clap::{Args, ValueEnum};
 use twinpath_control::tables::Options;
 
 use super::captures::CaptureArguments;
+use super::interrupt::on_signals;
 use super::setup::{self, Choice, ClusterArguments, Forwarding, Setup, say};
 use crate::cluster::load::load;
 use crate::diff::cause::Cause;
@@ -49,7 +51,8 @@ Examples:
     jq -r 'select(.type==\"cause\") | [.cause, .packets, .says] | @tsv'
 
 Exit codes: 0 no difference; 1 differences; 2 wrong usage or unreadable input, all as of kubectl diff;
-3 this machine or build lacks a world that was asked for; 4 no packet was compared; 70 a bug.";
+3 this machine or build lacks a world that was asked for; 4 no packet was compared; 70 a bug;
+130 Ctrl-C, with what was compared until then.";
 
 /// Send captures through two worlds, clusters or configurations, and say what differs and why
 ///
@@ -140,7 +143,7 @@ pub fn run(arguments: &Arguments) -> Result<Ending, Failure> {
     let mut json = (arguments.output == Form::Json).then(|| Json::new(&mut output, worlds));
     let met = meet(arguments, [&left, &right], &ignored, json.as_mut())?;
     let mut minimal = None;
-    if let Some(out) = &arguments.minimize {
+    if let Some(out) = arguments.minimize.as_ref().filter(|_| !met.stopped) {
         let cause = chosen(arguments, met.comparison.causes.all())?;
         if let Some(cause) = cause {
             minimal = Some(smallest(arguments, [&mut left, &mut right], cause, &ignored, out)?);
@@ -150,7 +153,7 @@ pub fn run(arguments: &Arguments) -> Result<Ending, Failure> {
     }
     let packets = met.comparison.packets;
     let different = met.comparison.causes.packets > 0;
-    let complete = met.ended.is_ok();
+    let complete = met.ended.is_ok() && !met.stopped;
     match json {
         Some(mut json) => {
             let [l, r] = &met.totals;
@@ -181,6 +184,9 @@ pub fn run(arguments: &Arguments) -> Result<Ending, Failure> {
         }
     }
     met.ended?;
+    if met.stopped {
+        return Ok(Ending::Interrupted);
+    }
     Ok(match (packets, different) {
         (0, _) => Ending::Nothing,
         (_, true) => Ending::Different,
@@ -194,6 +200,8 @@ struct Met {
     /// Of left and right.
     totals: [Totals; 2],
     flows: usize,
+    /// Whether Ctrl-C came.
+    stopped: bool,
     /// Whether the input could be read to its end.
     ended: Result<(), Failure>,
 }
@@ -213,11 +221,12 @@ fn meet(
     };
     let limit = arguments.count.unwrap_or(u64::MAX);
     let state = &left.cluster.state;
+    let stop = on_signals("diff")?;
     both(left, right, stages.is_some(), |left: &mut dyn Side, right: &mut dyn Side| {
         let mut broken = None;
         let mut hints = Hints::new(state);
         let ended = loop {
-            if comparison.packets >= limit {
+            if comparison.packets >= limit || stop.load(Ordering::Relaxed) {
                 break Ok(());
             }
             let next = feed.next();
@@ -258,7 +267,12 @@ fn meet(
         for note in feed.notes().iter().chain(&hints.notes()) {
             say(note);
         }
-        Ok(Met { comparison, totals, flows, ended: ended.map_err(Failure::from) })
+        // From here on the next signal ends the process.
+        let stopped = stop.swap(true, Ordering::Relaxed);
+        if stopped {
+            say(&format!("stopped by a signal after {} packets", comparison.packets));
+        }
+        Ok(Met { comparison, totals, flows, stopped, ended: ended.map_err(Failure::from) })
     })
 }
 

@@ -8,7 +8,7 @@
 //! | who has which share of a Maglev table, and what moves when one goes | [`maglev`] |
 //! | connections, `conntrack`'s form, and what they translate | [`connections`] |
 //! | backends, policies, addresses, affinity, fragments | [`rest`] |
-//! | columns, JSON lines | [`print`] |
+//! | columns, JSON lines | [`mod@print`] |
 
 pub mod connections;
 pub mod lb;

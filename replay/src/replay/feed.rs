@@ -5,7 +5,7 @@
 
 mod clocks;
 mod copies;
-mod decap;
+pub(super) mod decap;
 mod identity;
 pub mod source;
 

@@ -1,5 +1,5 @@
 //! What is odd about a capture as a whole, said once at the end: taken behind the translation, before the checksums,
-//! with packets that no wire has seen, or cut.
+//! with packets that no wire has seen, inside tunnels, or cut.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -9,6 +9,7 @@ use twinpath_core::parse::{Parsed, parse};
 use twinpath_sim::frame::Frame;
 
 use super::feed::Captured;
+use super::feed::decap::is_tunnel;
 use super::partial::{is_partial, pseudo};
 
 /// Longest frame of an ordinary network: 1500 bytes, Ethernet header, VLAN tag.
@@ -38,6 +39,8 @@ pub struct Hints {
     frame: Frame,
     /// Flows whose first packet has an unfinished checksum.
     partial: u64,
+    /// Flows that carry packets of others: VXLAN, Geneve, IP in IP.
+    tunnels: u64,
     long: u64,
     longest: u32,
     cut: u64,
@@ -69,6 +72,7 @@ impl Hints {
             flows: 0,
             frame: Frame::default(),
             partial: 0,
+            tunnels: 0,
             long: 0,
             longest: 0,
             cut: 0,
@@ -113,6 +117,7 @@ impl Hints {
         if let Ok(Some(parsed)) = parse(&frame) {
             let partial = is_partial(&frame.bytes, packet.data.len(), &parsed, pseudo(&parsed));
             self.partial = self.partial.wrapping_add(u64::from(partial));
+            self.tunnels = self.tunnels.wrapping_add(u64::from(is_tunnel(packet.data)));
             self.flow(&parsed);
         }
         self.frame = frame;
@@ -149,6 +154,13 @@ impl Hints {
                 "note: {} of {flows} flows begin with an unfinished checksum: the capture is from before a device that \
                  does this work (checksum offload); such checksums are finished on the way and not taken for errors",
                 self.partial
+            ));
+        }
+        if self.tunnels > 0 {
+            notes.push(format!(
+                "note: {} of {flows} flows are tunnels (VXLAN, Geneve, IP in IP), replayed as such; --decap auto replays \
+                 what they carry",
+                self.tunnels
             ));
         }
         if self.long > 0 {

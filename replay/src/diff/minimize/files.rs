@@ -67,7 +67,7 @@ fn base(out: &Path) -> String {
     text.strip_suffix(".pcap").map_or(text.clone(), str::to_owned)
 }
 
-/// All that [`write`] may write, where the left side has so many later states.
+/// All that [`write()`] may write, where the left side has so many later states.
 pub fn possible(out: &Path, later: usize) -> Vec<PathBuf> {
     let base = base(out);
     let mut names = vec![format!("{base}.pcap")];

@@ -40,6 +40,11 @@ pub(super) fn take_off(frame: &mut Vec<u8>, original_len: &mut u32) {
     *original_len = original_len.saturating_sub(start as u32);
 }
 
+/// Whether a frame carries another's.
+pub(crate) fn is_tunnel(frame: &[u8]) -> bool {
+    inner(frame).is_some()
+}
+
 fn word(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..)?.first_chunk().map(|word| u16::from_be_bytes(*word))
 }
