@@ -7,6 +7,7 @@ use twinpath_core::service::Algorithm;
 use super::Arguments;
 use crate::command::captures::Decap;
 use crate::command::setup::{Choice, ClusterArguments, Forwarding, Setup};
+use crate::command::shell::quoted;
 use crate::diff::table::Words;
 
 impl Arguments {
@@ -54,15 +55,6 @@ fn said(words: &mut Vec<String>, of: &ClusterArguments) {
     let ports = of.snat_ports.as_ref();
     option("--snat-ports", ports.map(|ports| format!("{}-{}", ports.start(), ports.end())));
     option("--mtu", (of.mtu != 0).then(|| of.mtu.to_string()));
-}
-
-/// A word for a shell.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 pub(super) fn name_of(value: impl ValueEnum) -> String {

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 
 use super::Arguments;
 use crate::command::captures::Decap;
+use crate::command::shell::quoted;
 
 /// `next: twinpath explain -f cluster.yaml incident.pcap --packet 9`; `None` where an input is standard
 /// input and so gone, or where packets are counted from a time on.
@@ -64,27 +65,4 @@ pub(super) fn command(captures: &[PathBuf], arguments: &Arguments) -> Option<Str
 
 fn name(value: &impl ValueEnum) -> String {
     value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
-}
-
-/// As a shell takes it.
-fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-=:,+@%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_shell_reads_back_what_was_quoted() {
-        assert_eq!(quoted("a/b-c_d.pcap"), "a/b-c_d.pcap");
-        assert_eq!(quoted("my file.pcap"), "'my file.pcap'");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
-        assert_eq!(quoted("$HOME"), "'$HOME'");
-        assert_eq!(quoted(""), "''");
-    }
 }
