@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
+use super::shell;
 use crate::moment::Moment;
 use crate::replay::feed::Reading;
 
@@ -43,6 +44,15 @@ pub enum Decap {
 }
 
 impl CaptureArguments {
+    /// These arguments as they are typed, but for times.
+    pub fn typed(&self) -> Vec<String> {
+        let offset = |offset: &String| format!("--offset {}", shell::quoted(offset));
+        let mut words: Vec<String> = self.offsets.iter().map(offset).collect();
+        words.extend((self.decap == Decap::Auto).then(|| "--decap auto".to_owned()));
+        words.extend(self.dedup.then(|| "--dedup".to_owned()));
+        words
+    }
+
     /// What the reader is told.
     pub fn reading(&self) -> Reading {
         Reading {

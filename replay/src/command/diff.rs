@@ -11,6 +11,7 @@ use twinpath_control::tables::Options;
 use super::captures::CaptureArguments;
 use super::interrupt::on_signals;
 use super::setup::{self, Choice, ClusterArguments, Forwarding, Setup, say};
+use super::shell::value;
 use crate::cluster::load::load;
 use crate::diff::cause::Cause;
 use crate::diff::field::{Field, named};
@@ -27,7 +28,7 @@ use crate::replay::hints::Hints;
 use crate::replay::outcome::Totals;
 use crate::worlds::Kind;
 use crate::worlds::veth::add_clients;
-use words::{algorithm, mode, name_of, words};
+use words::{algorithm, mode, words};
 
 mod words;
 
@@ -465,8 +466,8 @@ impl Arguments {
 fn side_of<'a>(setup: &'a Setup, totals: &'a Totals, words: &'a Words) -> SideOf<'a> {
     SideOf {
         setup,
-        algorithm: name_of(algorithm(&setup.options)),
-        mode: name_of(mode(&setup.options)),
+        algorithm: value(algorithm(&setup.options)),
+        mode: value(mode(&setup.options)),
         totals,
         explain: &words.explain,
     }

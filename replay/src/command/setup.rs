@@ -14,6 +14,7 @@ use twinpath_sim::topology::Topology;
 use twinpath_sim::world::{ModelWorld, WorldError};
 
 use super::captures::CaptureArguments;
+use super::shell;
 use crate::cluster::{Cluster, derive::derive, load::load};
 use crate::failure::Failure;
 use crate::replay::feed::Inputs;
@@ -89,6 +90,28 @@ pub enum Choice {
 }
 
 impl ClusterArguments {
+    /// These arguments as they are typed, but for those that are as they are without.
+    pub fn typed(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        let mut option = |name: &str, value: Option<String>| {
+            words.extend(value.map(|value| format!("{name} {value}")));
+        };
+        for state in &self.states {
+            option("-f", Some(shell::path(state)));
+        }
+        for change in &self.then {
+            option("--then", Some(shell::quoted(change)));
+        }
+        option("--at", self.at.as_deref().map(shell::quoted));
+        option("--seed", (self.seed != 1).then(|| self.seed.to_string()));
+        option("--algorithm", self.algorithm.map(shell::value));
+        option("--mode", self.mode.map(shell::value));
+        let ports = self.snat_ports.as_ref();
+        option("--snat-ports", ports.map(|ports| format!("{}-{}", ports.start(), ports.end())));
+        option("--mtu", (self.mtu != 0).then(|| self.mtu.to_string()));
+        words
+    }
+
     /// What the control plane is told: `base`, but for what the arguments say.
     pub fn options(&self, base: &Options) -> Options {
         let algorithm = match self.algorithm {

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use clap::ValueEnum;
+
 /// A word, in quotes where a shell would read it as something else.
 pub fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./,=:+@%".contains(c);
@@ -14,6 +16,11 @@ pub fn quoted(word: &str) -> String {
 /// The name of a file as a word.
 pub fn path(path: &Path) -> String {
     quoted(&path.to_string_lossy())
+}
+
+/// A value that an option takes, by its name.
+pub fn value(value: impl ValueEnum) -> String {
+    value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 /// What was typed.
@@ -30,6 +37,9 @@ mod tests {
     fn words_mean_to_a_shell_what_they_are() {
         for (word, expected) in [
             ("-f", "-f"),
+            ("a/b-c_d.pcap", "a/b-c_d.pcap"),
+            ("my file.pcap", "'my file.pcap'"),
+            ("node@1,50%", "node@1,50%"),
             ("a b", "'a b'"),
             ("", "''"),
             ("it's", r"'it'\''s'"),
